@@ -21,8 +21,8 @@ Colour = tuple[int, int, int]
 Palette = list[Colour]
 Point = tuple[float, float]
 
-DRAWING_VERSION = "1"  # raise it whenever any picture changes: caches are keyed by it
-SUPERSAMPLE = 3
+DRAWING_VERSION = "1"  # raise it whenever a picture changes, so that older caches are told apart
+SUPERSAMPLE = 3  # canvas pixels a picture pixel, along one side
 
 # Six colours each, from dark to light.
 PALETTES = {
@@ -129,7 +129,7 @@ class Dice:
         manner = self.pick(["ramp", "turns", "free"])
         if manner == "ramp":
             ramp = palette if self.roll() < 0.5 else palette[::-1]
-            places = [band * (len(ramp) - 1.001) / max(length - 1, 1) for band in range(length)]
+            places = [band * (len(ramp) - 1.001) / (length - 1) for band in range(length)]
             return [mix(ramp[int(place)], ramp[int(place) + 1], place % 1) for place in places]
         if manner == "turns":
             first = self.pick(palette)
@@ -171,15 +171,11 @@ class Canvas:
 
     def fade(self, top: float, bottom: float, colours: Sequence[Colour]) -> None:
         """A band from y = `top` to y = `bottom` that fades through the colours downwards."""
-        stops = np.linspace(top, bottom, len(colours))
-        rows = np.stack(
-            [np.interp(self.axis, stops, tone) for tone in zip(*colours, strict=True)], 1
-        )
-        column = Image.fromarray(np.round(rows).astype(np.uint8)[:, None])
         first, last = round(top * self.side), round(bottom * self.side)
-        self.image.paste(
-            column.resize((self.side, self.side)).crop((0, first, self.side, last)), (0, first)
-        )
+        stops = np.linspace(top, bottom, len(colours))
+        tones = [np.interp(self.axis[first:last], stops, tone) for tone in np.transpose(colours)]
+        column = np.stack(tones, axis=-1).round().astype(np.uint8)[:, None]  # [rows, 1, 3]
+        self.image.paste(Image.fromarray(column.repeat(self.side, axis=1)), (0, first))
 
     def veil(self, opacity: np.ndarray, colour: Colour) -> None:
         """Colour laid over everything, `opacity` [side, side] from 0 to 1."""
@@ -216,37 +212,27 @@ def circles(canvas: Canvas, dice: Dice, palette: Palette) -> None:
     towards, drift = dice.between(0, math.tau), dice.pick([0.0, 0.0, 0.3, 0.45])
     step = radius / rings
     ground, *colours = dice.sequence(palette, rings + 1)
+    right, down = step * drift * math.cos(towards), step * drift * math.sin(towards)
     canvas.fill(ground)
     for ring, colour in enumerate(colours):
-        shift = ring * step * drift
-        canvas.disc(
-            x + shift * math.cos(towards),
-            y + shift * math.sin(towards),
-            radius - ring * step,
-            colour,
-        )
+        canvas.disc(x + ring * right, y + ring * down, radius - ring * step, colour)
 
 
 def color_fields(canvas: Canvas, dice: Dice, palette: Palette) -> None:
     """Two or three broad blocks with soft edges, floating one above the other on a ground."""
-    margin, gap, softness = (
-        dice.between(0.06, 0.16),
-        dice.between(0.03, 0.06),
-        dice.between(0.012, 0.03),
-    )
-    ground = dice.pick(palette)
-    canvas.fill(ground)
-    colour, cuts = ground, dice.cuts(dice.count(2, 3))
-    low, span = margin * 0.8, 1 - margin * 1.6
+    margin, gap = dice.between(0.06, 0.16), dice.between(0.03, 0.06)
+    softness = dice.between(0.012, 0.03)
+    ground = colour = dice.pick(palette)
+    edge, span = margin * 0.8, 1 - margin * 1.6
 
     def inside(start: float, end: float) -> np.ndarray:
-        return 1 / (
-            1 + np.exp((abs(canvas.axis - (start + end) / 2) - (end - start) / 2) / softness)
-        )
+        beyond = abs(canvas.axis - (start + end) / 2) - (end - start) / 2
+        return 1 / (1 + np.exp(beyond / softness))
 
-    for top, bottom in pairwise(cuts):
+    canvas.fill(ground)
+    for top, bottom in pairwise(dice.cuts(dice.count(2, 3))):
         colour = dice.pick(palette, ground, colour)
-        rows = inside(low + top * span + gap / 2, low + bottom * span - gap / 2)
+        rows = inside(edge + top * span + gap / 2, edge + bottom * span - gap / 2)
         canvas.veil(dice.between(0.8, 1.0) * np.outer(rows, inside(margin, 1 - margin)), colour)
 
 
@@ -259,13 +245,9 @@ def dots(canvas: Canvas, dice: Dice, palette: Palette) -> None:
     smallest = dice.between(0.75, 1.0)
     canvas.fill(ground)
     for row in range(rows):
+        start = 0.5 + (stagger if row % 2 else -stagger)
         for column in range(-1, rows + 1):
-            x = (
-                column
-                + 0.5
-                + (stagger if row % 2 else -stagger)
-                + dice.between(-looseness, looseness)
-            )
+            x = column + start + dice.between(-looseness, looseness)
             y = row + 0.5 + dice.between(-looseness, looseness)
             radius = fullness * dice.between(smallest, 1.0)
             canvas.disc(x / rows, y / rows, radius / rows, dice.pick(colours))
@@ -320,7 +302,7 @@ def stripes(canvas: Canvas, dice: Dice, palette: Palette) -> None:
 def mosaics(canvas: Canvas, dice: Dice, palette: Palette) -> None:
     """Large crooked triangles that leave no gap, coloured freely or along a slope."""
     cells, slope = dice.count(3, 4), dice.between(0, math.tau)
-    freedom = dice.pick([0.5, 1.5, 6.0])
+    freedom = dice.pick([0.5, 1.5, 6.0])  # steps along the palette, either way
     shift = dice.between(0.4, 0.6)
     corners = {
         (column, row): (
@@ -335,7 +317,7 @@ def mosaics(canvas: Canvas, dice: Dice, palette: Palette) -> None:
         x, y = (sum(values) / 3 for values in zip(*points, strict=True))
         along = 2.5 + 4 * ((x - 0.5) * math.cos(slope) + (y - 0.5) * math.sin(slope))
         place = round(along + dice.between(-freedom, freedom))
-        colour = palette[place % 6 if freedom > 2 else min(max(place, 0), 5)]
+        colour = palette[place % 6] if freedom > 2 else palette[min(max(place, 0), 5)]
         canvas.shape(points, mix(colour, dice.pick(palette), dice.between(0.0, 0.3)))
 
     for column in range(-1, cells):
@@ -397,5 +379,4 @@ class AbstractPaintings:
                 key=f"abstract-{index:06d}",
                 image=draw(index, self.image_size),
                 label=index % len(STYLES),
-                caption=None,
             )
