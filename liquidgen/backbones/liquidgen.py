@@ -1,0 +1,161 @@
+"""LiquidGen, the main backbone: attention-free, built of liquid time constants, zigzag scans and long skips.
+
+Sources: Hasani et al., Closed-form Continuous-time Neural Networks, Nature MI 2022 (CfC); LiquidTAD (parallel liquid
+relaxation); ZigMa, ECCV 2024 (zigzag scans); U-ViT, CVPR 2023 (long skips).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from liquidgen.backbones.layers import (
+    AdaptiveGroupNorm,
+    GatedDepthwiseStimulus,
+    LiquidTimeConstant,
+    ZigzagScan1D,
+)
+
+FREQUENCIES = 256  # width of the sinusoidal time embedding
+
+
+class LiquidBlock(nn.Module):
+    """`x = LTC_1(x, stimulus(u) + zigzag(u))` with `u = AdaGN(x, c)`, then `x = LTC_2(x, mlp(AdaGN(x, c)))`.
+
+    Args:
+        width: channels D.
+        condition_width: width E of the conditioning vector.
+        order: which of the eight zigzags, 0-7.
+        retention: what both liquid time constants keep of their state at the start.
+        groups: groups of the normalisations.
+    """
+
+    def __init__(
+        self, width: int, condition_width: int, order: int, retention: float, groups: int
+    ) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(condition_width, 4 * width)
+        self.norm_1 = AdaptiveGroupNorm(groups)
+        self.stimulus = GatedDepthwiseStimulus(width)
+        self.zigzag = ZigzagScan1D(width, order)
+        self.time_constant_1 = LiquidTimeConstant(width, retention)
+        self.norm_2 = AdaptiveGroupNorm(groups)
+        self.expand = nn.Linear(width, 4 * width)
+        self.project = nn.Linear(4 * width, width)
+        self.time_constant_2 = LiquidTimeConstant(width, retention)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """`x [B, H, W, D]`, `condition [B, E]` -> `[B, H, W, D]`."""
+        scale_1, shift_1, scale_2, shift_2 = self.modulation(F.silu(condition)).to(x.dtype).chunk(4, -1)
+        u = self.norm_1(x, scale_1, shift_1)
+        x = self.time_constant_1(x, self.stimulus(u) + self.zigzag(u))
+        u = self.norm_2(x, scale_2, shift_2)
+        return self.time_constant_2(x, self.project(F.gelu(self.expand(u))))
+
+
+class LiquidGen(ModelMixin, ConfigMixin):
+    """Velocity of a rectified flow on latents, conditioned on time and class.
+
+    Args:
+        sample_size: side of the latents it is trained on, in latent pixels, for the position embedding.
+        in_channels: channels of the latents.
+        width: channels D of the network.
+        depth: LiquidBlocks N, even: each of the second half is joined with one of the first by a long skip.
+        num_classes: classes; the null class is the extra last one. 0 for an unconditional model.
+        patch_size: side of the patch that becomes one token.
+        condition_ratio: width of the conditioning vector over `width`; 4 as in Dhariwal & Nichol 2021.
+        groups: groups of the normalisations; must divide `width`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 32,
+        in_channels: int = 16,
+        width: int = 384,
+        depth: int = 14,
+        num_classes: int = 0,
+        patch_size: int = 2,
+        condition_ratio: int = 4,
+        groups: int = 8,
+    ) -> None:
+        super().__init__()
+        if depth % 2:
+            raise ValueError(f"depth must be even, got {depth}")
+        if sample_size % patch_size:
+            raise ValueError(f"sample_size {sample_size} is no multiple of patch_size {patch_size}")
+        if width % groups:
+            raise ValueError(f"groups {groups} does not divide width {width}")
+        condition_width = condition_ratio * width
+        grid = sample_size // patch_size
+        retention = initial_retention(depth)
+        self.null_class = num_classes
+        self.patch_embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
+        self.position = nn.Parameter(0.02 * torch.randn(1, width, grid, grid))
+        self.input_depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.input_pointwise = nn.Conv2d(width, width, 1)
+        self.time_embed = nn.Sequential(
+            nn.Linear(FREQUENCIES, condition_width),
+            nn.SiLU(),
+            nn.Linear(condition_width, condition_width),
+        )
+        self.class_embed = nn.Embedding(num_classes + 1, condition_width)
+        nn.init.normal_(self.class_embed.weight, std=0.02)
+        self.blocks = nn.ModuleList(
+            LiquidBlock(width, condition_width, i % 8, retention, groups) for i in range(depth)
+        )
+        self.joins = nn.ModuleList(nn.Linear(width, width) for _ in range(depth // 2))
+        self.output_norm = nn.GroupNorm(groups, width)
+        self.output_conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.unpatchify = nn.ConvTranspose2d(width, in_channels, patch_size, stride=patch_size)
+        nn.init.zeros_(self.unpatchify.weight)
+        nn.init.zeros_(self.unpatchify.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Velocity at `x`.
+
+        Args:
+            x: noisy latents `[B, C, H, W]`, normalised to mean 0 and standard deviation 1; H and W multiples of patch_size.
+            t: times `[B]` in [0, 1]: 0 data, 1 noise.
+            labels: classes `[B]`, int64 in [0, num_classes]; num_classes, or None for all, is the null class.
+
+        Returns:
+            `[B, C, H, W]`.
+        """
+        condition = self.condition(t, labels)
+        x = self._embed(x)
+        kept = []
+        half = len(self.blocks) // 2
+        for block in self.blocks[:half]:
+            x = block(x, condition)
+            kept.append(x)
+        for join, block in zip(self.joins, self.blocks[half:], strict=True):
+            x = block(x + join(kept.pop()), condition)
+        x = F.gelu(self.output_conv(self.output_norm(x.permute(0, 3, 1, 2))))
+        return self.unpatchify(x)
+
+    def condition(self, t: Tensor, labels: Tensor | None) -> Tensor:
+        """Conditioning vector `[B, E]`: MLP(sinusoidal(t)) + class embedding."""
+        if labels is None:
+            labels = torch.full(t.shape, self.null_class, device=t.device)
+        frequencies = get_timestep_embedding(1000 * t, FREQUENCIES, flip_sin_to_cos=True)
+        return self.time_embed(frequencies.to(self.position.dtype)) + self.class_embed(labels)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        """Latents `[B, C, H, W]` to tokens `[B, H/2, W/2, D]`."""
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
+        position = self.position
+        if position.shape[2:] != x.shape[2:]:
+            position = F.interpolate(position, x.shape[2:], mode="bicubic", align_corners=False)
+        x = x + position.to(x.dtype)
+        x = F.gelu(self.input_pointwise(self.input_depthwise(x)))
+        return x.permute(0, 2, 3, 1).contiguous()
+
+
+def initial_retention(depth: int) -> float:
+    """Retention `a` at which every liquid time constant of a network of `depth` blocks starts."""
+    return math.exp(-1 / depth)
