@@ -60,10 +60,8 @@ def cache(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Encode pictures into latents, once; run it again to finish, repair or update a cache."""
-    say("loading libraries")
-    from liquidgen.encode import check_source, encode_source, pick_device
     from liquidgen.sources import default_image_size, open_source, source_name
-    from liquidgen.vae import check_vae_name, load_vae, vae_short_name
+    from liquidgen.vae_files import check_vae_name, vae_short_name
 
     check_vae_name(vae)
     size = image_size or default_image_size(source)
@@ -76,6 +74,10 @@ def cache(
         label_column=label_column,
         max_images=max_images,
     )
+    say("loading libraries")
+    from liquidgen.encode import check_source, encode_source, pick_device
+    from liquidgen.vae import load_vae
+
     check_source(pictures)
     summary = encode_source(
         pictures,

@@ -65,7 +65,8 @@ def _explained(error: Exception, repository: str, kind: Kind, address: str) -> L
     if among(errors.LocalEntryNotFoundError, ConnectionError) or _is_network(causes):
         return LiquidgenError(
             f"the hub does not answer, and {repository} is not on this machine",
-            "check the network, or fetch it on another machine and give its folder",
+            "check the network, or fetch it on another machine and give its folder"
+            + ("; --vae tiny needs no network" if kind == "model" else ""),
         )
     return LiquidgenError(
         f"{repository} does not load: {type(error).__name__}: {error}", f"look at {address}"

@@ -54,12 +54,10 @@ def default_image_size(source: str) -> int:
 
 def source_name(source: str) -> str:
     """A short name for folders made from a source: `../tiles/images` -> `tiles`."""
-    path = Path(source)
-    if path.is_dir():
-        resolved = path.resolve()
-        name = resolved.parent.name if resolved.name.lower() in PLAIN_NAMES else resolved.name
-    else:
-        name = path.name.removesuffix(".toml").removesuffix(".parquet")
+    path = Path(source).resolve() if Path(source).exists() else Path(source)
+    name = path.name.removesuffix(".toml").removesuffix(".parquet")
+    if name.lower() in PLAIN_NAMES and path.exists():
+        name = path.parent.name
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "pictures"
 
 
