@@ -11,7 +11,11 @@ import typer
 from liquidgen.errors import LiquidgenError
 
 from .cache import cache
+from .demo import demo
 from .output import say
+from .presets import presets
+from .sample import sample
+from .train import train
 from .verify import verify
 
 app = typer.Typer(
@@ -21,8 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(cache)
-app.command()(verify)
+for command in (demo, presets, cache, verify, train, sample):
+    app.command()(command)
 
 
 @app.callback()
@@ -74,7 +78,7 @@ def _show_log() -> None:
     log = logging.getLogger("liquidgen")
     log.setLevel(logging.INFO)
     log.propagate = False
-    log.addHandler(_Stderr())
+    log.handlers = [_Stderr()]
 
 
 class _Stderr(logging.Handler):
