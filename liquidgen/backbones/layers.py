@@ -65,16 +65,19 @@ class GatedDepthwiseStimulus(nn.Module):
 class ZigzagScan1D(nn.Module):
     """Global context at linear cost: exponential-decay scans along a zigzag through the image, in both directions.
 
-    Tokens are read in boustrophedon order (ZigMa, ECCV 2024). Along it, with one learned decay `l` a channel and direction,
+    Tokens are read in boustrophedon order (ZigMa, ECCV 2024). Along it, with a learned decay `l` a
+    channel and direction,
 
         s_i = l s_{i-1} + (1 - l) u_i
 
-    which is a liquid time constant along the scan. The result is `gain_f s_forward + gain_b s_backward`, on the image grid.
+    which is a liquid time constant along the scan. The result is `gain_f s_forward + gain_b s_backward`,
+    on the image grid.
 
-    No token is moved and none is looped over. A zigzag runs up one line and down the next, so each line is scanned
-    both ways where it lies, `s_i = l^i sum_{j <= i} l^-j u_j`, as one product with a triangle of ones; what a line
-    hands to the next enters at its first token. Decay rates `-log l` lie in (0, 1) so that `l^-j` stays finite: lines of
-    up to 160 tokens (2560 px for the FLUX VAE) are safe in float32 and bfloat16; float16 is lifted to float32.
+    No token is moved and none is looped over. A zigzag runs up one line and down the next, so each line
+    is scanned both ways where it lies, `s_i = l^i sum_{j <= i} l^-j u_j`, as one product with a triangle
+    of ones; what a line hands to the next enters at its first token. Decay rates `-log l` lie in (0, 1)
+    so that `l^-j` stays finite: lines of up to 160 tokens (2560 px for the FLUX VAE) are safe in float32
+    and bfloat16; float16 is lifted to float32.
 
     Args:
         width: channels D.
@@ -106,7 +109,9 @@ class ZigzagScan1D(nn.Module):
     def _scan(self, u: Tensor) -> Tensor:
         lines, length = (u.shape[2], u.shape[1]) if self.by_columns else (u.shape[1], u.shape[2])
         if length > self.longest_line:
-            raise ValueError(f"a line of {length} tokens; the scan takes at most {self.longest_line}")
+            raise ValueError(
+                f"a line of {length} tokens; the scan takes at most {self.longest_line}"
+            )
         if lines % 2:  # an empty last line changes nothing, and lines then come in pairs
             padding = (0, 0, 0, 1) if self.by_columns else (0, 0, 0, 0, 0, 1)
             padded = self._scan_pairs(F.pad(u, padding), lines, length)
@@ -121,8 +126,9 @@ class ZigzagScan1D(nn.Module):
         token_dim = 1 if self.by_columns else 3
 
         rise_is_even, rising, falling = self._directions(lines)
-        rate, gain = torch.sigmoid(self.rate_logit), self.gain * -torch.expm1(
-            -torch.sigmoid(self.rate_logit)
+        rate, gain = (
+            torch.sigmoid(self.rate_logit),
+            self.gain * -torch.expm1(-torch.sigmoid(self.rate_logit)),
         )
         # The pass towards later lines rises on one line of a pair and falls on the other; [2, D] each.
         pick = (rising, falling) if rise_is_even else (falling, rising)
@@ -180,14 +186,19 @@ class ZigzagScan1D(nn.Module):
         """
         flat = ends.flatten(1, 2)
         line = torch.arange(flat.shape[1], device=flat.device)
-        gap = line[:, None] - line[None, :] - 1 if towards_later else line[None, :] - line[:, None] - 1
-        weight = torch.exp(-rate[:, None, None] * length * gap.clamp(min=0)) * (gap >= 0)
-        # One product a channel, on contiguous operands: einsum's strides send bmm down a far slower path.
-        carried = torch.bmm(weight, flat.permute(2, 1, 0).contiguous())  # [D, lines, B]
-        return carried.permute(2, 1, 0).unflatten(1, (-1, 2))
+        gap = (
+            line[:, None] - line[None, :] - 1
+            if towards_later
+            else line[None, :] - line[:, None] - 1
+        )
+        weight = torch.exp(-rate * length * gap.clamp(min=0)[:, :, None]) * (gap >= 0)[:, :, None]
+        # Sums of products: bmm with a small matrix a channel takes several times as long backwards.
+        return (weight * flat[:, None]).sum(2).unflatten(1, (-1, 2))
 
 
-def group_norm(x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+def group_norm(
+    x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     """GroupNorm of channels-last features `[B, H, W, D]`, keeping their layout and dtype."""
     y = F.group_norm(x.permute(0, 3, 1, 2), groups, weight, bias)
     return y.permute(0, 2, 3, 1).to(x.dtype)

@@ -50,7 +50,9 @@ class LiquidBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """`x [B, H, W, D]`, `condition [B, E]` -> `[B, H, W, D]`."""
-        scale_1, shift_1, scale_2, shift_2 = self.modulation(F.silu(condition)).to(x.dtype).chunk(4, -1)
+        scale_1, shift_1, scale_2, shift_2 = (
+            self.modulation(F.silu(condition)).to(x.dtype).chunk(4, -1)
+        )
         u = self.norm_1(x, scale_1, shift_1)
         x = self.time_constant_1(x, self.stimulus(u) + self.zigzag(u))
         u = self.norm_2(x, scale_2, shift_2)
@@ -119,7 +121,8 @@ class LiquidGen(ModelMixin, ConfigMixin):
         """Velocity at `x`.
 
         Args:
-            x: noisy latents `[B, C, H, W]`, normalised to mean 0 and standard deviation 1; H and W multiples of patch_size.
+            x: noisy latents `[B, C, H, W]`, of data normalised to mean 0 and standard deviation 1;
+                H and W multiples of patch_size.
             t: times `[B]` in [0, 1]: 0 data, 1 noise.
             labels: classes `[B]`, int64 in [0, num_classes]; num_classes, or None for all, is the null class.
 

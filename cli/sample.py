@@ -1,0 +1,137 @@
+"""`liquidgen sample`."""
+
+import json as json_module
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import print_json, say
+
+if TYPE_CHECKING:
+    from liquidgen.generate import Picture
+
+MOST_IN_GRID = 256
+MOST_COLUMNS = 16
+
+
+def sample(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run or its model folder. Default: newest in ./runs.")
+    ] = None,
+    cfg: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 4.0,
+    steps: Annotated[int, typer.Option(help="Euler steps from noise to picture.")] = 50,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class by name; repeat for several. Default: all in turn."),
+    ] = None,
+    num: Annotated[int, typer.Option(help="Number of pictures.")] = 16,
+    seed: Annotated[int, typer.Option(help="Picture k has the seed SEED + k.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder. Default: below samples/<run>, named by the settings."),
+    ] = None,
+    vae: Annotated[
+        str | None, typer.Option(help="The VAE, if it is no longer where it was.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """Make new pictures with a trained network: PNG files and a grid."""
+    from .checks import check_device, check_range
+
+    check_range("--cfg", cfg, 0, 100)
+    check_range("--steps", steps, 1, 10_000)
+    check_range("--num", num, 1, 1_000_000)
+    check_range("--seed", seed, 0, 2**63 - 1 - num)
+    place = check_device(device)
+
+    from .places import model_folder, newest_run
+
+    run = run or newest_run(Path("runs"))
+    summary = write_samples(
+        model_folder(run),
+        out or Path("samples") / run.resolve().name / f"cfg{cfg:g}-steps{steps}-seed{seed}",
+        num=num,
+        classes=classes or [],
+        cfg=cfg,
+        steps=steps,
+        seed=seed,
+        device=place,
+        vae=vae,
+    )
+    say(f"{num} pictures in {summary['out']}, together in {summary['grid']}")
+    if json:
+        print_json(summary)
+
+
+def write_samples(
+    model: Path,
+    out: Path,
+    *,
+    num: int,
+    classes: Sequence[str],
+    cfg: float,
+    steps: int,
+    seed: int,
+    device: str,
+    vae: str | None = None,
+) -> dict[str, Any]:
+    """Sample into `out`, each picture as soon as it is ready, and a grid of the first ones.
+
+    The arguments are those of `liquidgen.generate.generate`; the summary is returned.
+    """
+    from liquidgen.generate import generate
+    from liquidgen.grid import make_grid
+    from liquidgen.model_folder import read_facts
+    from liquidgen.progress import progress
+
+    facts = read_facts(model)
+    titles = list(classes) or list(facts.classes)
+    settings = {"model": model.resolve().parent.name, "model_steps": facts.steps}
+    settings |= {"cfg": cfg, "steps": steps, "solver": "euler"}
+    pictures = generate(
+        model,
+        num=num,
+        classes=classes,
+        cfg=cfg,
+        steps=steps,
+        seed=seed,
+        device=device,
+        vae=vae,
+    )
+    shown: list[Any] = []
+    files: list[str] = []
+    with progress("sampling", num) as advance:
+        for picture in pictures:
+            out.mkdir(parents=True, exist_ok=True)
+            files.append(str(write_picture(out, picture, settings)))
+            if len(shown) < MOST_IN_GRID:
+                shown.append(picture.image)
+            advance(1)
+    grid = out / "grid.png"
+    columns = len(titles) if 1 < len(titles) <= MOST_COLUMNS else None
+    make_grid(shown, columns, titles if columns else ()).save(grid)
+    return {"out": str(out), "grid": str(grid), "files": files, "seed": seed, **settings}
+
+
+def write_picture(folder: Path, picture: "Picture", settings: dict[str, Any]) -> Path:
+    """Write a PNG with its settings as JSON in the text chunk `liquidgen`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    from liquidgen.files import write_atomically
+
+    metadata = PngInfo()
+    told = {**settings, "seed": picture.seed, "class": picture.class_name}
+    metadata.add_itxt("liquidgen", json_module.dumps(told, ensure_ascii=False))
+    kind = f"-{safe_name(picture.class_name)}" if picture.class_name is not None else ""
+    path = folder / f"{picture.seed:06d}{kind}.png"
+    write_atomically(path, lambda file: picture.image.save(file, format="PNG", pnginfo=metadata))
+    return path
+
+
+def safe_name(name: str) -> str:
+    """A class name as part of a file name: letters, digits, `-` and `_`; the true one is in the metadata."""
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "class"
