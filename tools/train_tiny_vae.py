@@ -187,7 +187,8 @@ def export(model: AutoencoderTiny, folder: Path) -> None:
     tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
     # diffusers registers block_out_channels itself and warns when a file holds it.
-    config = {name: value for name, value in model.config.items() if name != "block_out_channels"}
+    config = {name: value for name, value in model.config.items() if name[0] != "_"}
+    config.pop("block_out_channels")
     config["_class_name"] = "AutoencoderTiny"
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
