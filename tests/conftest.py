@@ -1,13 +1,15 @@
 """What tests share: a small real autoencoder, folders of real picture files, data beside the project."""
 
 import os
+import shlex
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from making import write_pictures
 
 from liquidgen.vae import Vae, load_vae
 
@@ -34,7 +36,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder of a real, small, untrained autoencoder: 4 channels, 8x."""
-    from diffusers import AutoencoderTiny
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("vaes") / "small"
@@ -54,24 +56,33 @@ def small_vae(vae_folder: Path) -> Vae:
     return load_vae(str(vae_folder))
 
 
-def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
-    """A picture of random blocks, another one for each seed."""
-    blocks = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    return Image.fromarray(blocks).resize(size, Image.Resampling.BICUBIC)
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`write_pictures` into a folder of the test, named "pets" unless told otherwise."""
+
+    def make(count: int, classes: tuple[str, ...] = ("cats", "dogs"), name: str = "pets") -> Path:
+        return write_pictures(tmp_path / name, count, classes)
+
+    return make
 
 
 @pytest.fixture
-def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Make a folder of picture files, `count` in each class, or without classes."""
+def run_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str, str]]:
+    """Run a command line in this process, in the test's folder: exit code, stdout, stderr."""
+    from liquidgen.cli.app import main  # pyright: ignore[reportMissingImports]
 
-    def make(count: int, classes: tuple[str, ...] = ("cats", "dogs"), name: str = "pets") -> Path:
-        folder = tmp_path / name
-        seed = 0
-        for class_name in classes or (".",):
-            (folder / class_name).mkdir(parents=True, exist_ok=True)
-            for number in range(count):
-                picture(seed).save(folder / class_name / f"{number:03d}.png")
-                seed += 1
-        return folder
+    def run(line: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["liquidgen", *shlex.split(line)])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as finished:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capsys.readouterr()
+        return int(finished.value.code or 0), out, err
 
-    return make
+    return run

@@ -4,10 +4,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import picture
+from making import picture
 
 from liquidgen.encode import CacheSummary, check_source, encode_source
 from liquidgen.errors import LiquidgenError
@@ -27,7 +28,7 @@ def encode(small_vae: Vae, tmp_path: Path) -> Callable[..., CacheSummary]:
     """Encode a folder in shards of 4; options as in `encode_source`, `out` for another cache."""
 
     def run(folder: Path, out: str = "out", vae: Vae = small_vae, **options) -> CacheSummary:
-        settings = {"image_size": SIZE, "shard_images": 4} | options
+        settings: dict[str, Any] = {"image_size": SIZE, "shard_images": 4} | options
         source = FolderSource(folder, settings["image_size"])
         return encode_source(source, vae, tmp_path / out, **settings)
 
@@ -61,7 +62,11 @@ def test_a_folder_becomes_latents_with_labels_keys_and_statistics(
     latents, labels = cache.batch(torch.arange(10))
     assert cache.manifest.classes == ("cats", "dogs")
     assert labels.tolist() == [0] * 5 + [1] * 5
-    keys = [key for shard in cache.manifest.shards.values() for key in read_keys(summary.folder / shard.file)]
+    keys = [
+        key
+        for shard in cache.manifest.shards.values()
+        for key in read_keys(summary.folder / shard.file)
+    ]
     assert keys == [f"{name}/{n:03d}.png" for name in ("cats", "dogs") for n in range(5)]
     for index, example in enumerate(FolderSource(folder, SIZE).examples(0, 10)):
         assert isinstance(example, Example)
@@ -376,7 +381,7 @@ def test_latents_are_stored_in_the_type_that_was_asked(
 
 
 def test_the_built_in_pictures_can_be_cached_and_extended(small_vae: Vae, tmp_path: Path):
-    options = {"image_size": 16, "shard_images": 8}
+    options: dict[str, Any] = {"image_size": 16, "shard_images": 8}
     encode_source(AbstractPaintings(16, 12), small_vae, tmp_path / "out", **options)
     longer = encode_source(AbstractPaintings(16, 20), small_vae, tmp_path / "out", **options)
     assert (longer.kept, longer.made, longer.manifest.count) == (1, 2, 20)
@@ -401,7 +406,7 @@ class Stream:
 
 @pytest.mark.parametrize("length", [1, 3, 4, 8, 9])
 def test_a_stream_is_cached_to_its_end_once(small_vae: Vae, tmp_path: Path, length: int):
-    options = {"image_size": SIZE, "shard_images": 4}
+    options: dict[str, Any] = {"image_size": SIZE, "shard_images": 4}
     first = encode_source(Stream(length), small_vae, tmp_path, **options)
     assert first.manifest.count == len(LatentCache.open(tmp_path)) == length
     assert (first.made, first.kept) == (-(-length // 4), 0)

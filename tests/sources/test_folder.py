@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import picture
+from making import picture
 
 from liquidgen.errors import LiquidgenError
 from liquidgen.sources.example import Example, Unreadable
@@ -25,7 +25,9 @@ def test_folders_are_classes_and_paths_the_order(make_folder: MakeFolder):
     picture(9).save(folder / "cats" / "deep" / "x.png")
     source = FolderSource(folder, 16)
     assert source.classes == ("cats", "dogs")
-    assert [(entry.key, entry.label) for entry in entries(source) if isinstance(entry, Example)] == [
+    assert [
+        (entry.key, entry.label) for entry in entries(source) if isinstance(entry, Example)
+    ] == [
         ("cats/000.png", 0),
         ("cats/001.png", 0),
         ("cats/deep/x.png", 0),

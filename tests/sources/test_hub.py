@@ -2,10 +2,11 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
-from conftest import picture
+from making import picture
 
 from liquidgen.errors import LiquidgenError
 from liquidgen.sources import open_source
@@ -95,7 +96,7 @@ def test_max_images_spreads_over_the_table(tmp_path: Path):
     ],
 )
 def test_what_is_missing_is_answered_by_what_there_is(
-    tmp_path: Path, options: dict[str, str], message: str, hint: str
+    tmp_path: Path, options: dict[str, Any], message: str, hint: str
 ):
     path = str(write(tmp_path / "set.parquet", 3))
     with pytest.raises(LiquidgenError) as caught:

@@ -159,4 +159,3 @@ def test_pictures_come_in_order_whatever_the_threads_do():
         isinstance(entry, Example) and entry.image.getpixel((0, 0)) == (n,) * 3
         for n, entry in enumerate(entries)
     )
-
