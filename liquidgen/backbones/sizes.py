@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from liquidgen.backbones.liquidgen import LiquidGen
 from liquidgen.errors import LiquidgenError
-from liquidgen.preset_files import nearest, preset_names, read_preset
+from liquidgen.preset_files import preset_names, read_preset
 
 
 class SizePreset(BaseModel):
@@ -32,7 +32,7 @@ def read_size(name: str) -> SizePreset:
     """
     names = preset_names("sizes")
     if name not in names:
-        raise LiquidgenError(f"unknown size {name!r}", nearest(name, names))
+        raise LiquidgenError(f"--size {name}: there is no such size", f"give {', '.join(names)}")
     return read_preset("sizes", name, SizePreset)
 
 

@@ -142,5 +142,4 @@ def restore_optimizer(
     optimizer.state.clear()
     for full_name, value in tensors.items():
         name, _, key = full_name.rpartition("/")
-        device = "cpu" if key == "step" else parameters[name].device
-        optimizer.state[parameters[name]][key] = value.to(device)
+        optimizer.state[parameters[name]][key] = value.to(parameters[name].device)

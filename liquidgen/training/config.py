@@ -58,11 +58,29 @@ def make_config(**values: Any) -> TrainConfig:
         return TrainConfig(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
+        name = str(first["loc"][0])
+        option = "--" + name.replace("_", "-")
         raise LiquidgenError(
-            f"{option} {first['input']}: {first['msg'].lower()}",
+            f"{option} {first['input']}: it must be {_allowed(name)}",
             "run `liquidgen train --help` to see what each option takes",
         ) from None
+
+
+BOUNDS = {
+    "exclusiveMinimum": "above",
+    "minimum": "at least",
+    "exclusiveMaximum": "below",
+    "maximum": "at most",
+}
+
+
+def _allowed(name: str) -> str:
+    """The values that a setting takes, in words."""
+    schema = TrainConfig.model_json_schema()["properties"][name]
+    if "enum" in schema:
+        return " or ".join(schema["enum"])
+    bounds = [f"{words} {schema[key]}" for key, words in BOUNDS.items() if key in schema]
+    return " and ".join(bounds) or f"a {schema['type']}"
 
 
 def differences(before: dict[str, Any], now: TrainConfig) -> list[str]:

@@ -171,6 +171,8 @@ class Trainer:
             self.optimizer, dict(self.backbone.named_parameters()), tensors["optimizer"]
         )
         self.schedule.load_state_dict(state["schedule"])
+        for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = lr
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
@@ -218,11 +220,7 @@ class Trainer:
         }
         scaler = self.accelerator.scaler
         state = {
-            "schedule": {
-                key: value
-                for key, value in self.schedule.state_dict().items()
-                if key != "lr_lambdas"
-            },
+            "schedule": self.schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
         folder = self.config.out / "checkpoints"
