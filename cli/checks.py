@@ -19,6 +19,19 @@ def check_range(option: str, value: float, low: float, high: float) -> None:
         )
 
 
+def check_size(size: str) -> None:
+    """Refuse a size that has no preset.
+
+    Raises:
+        LiquidgenError: names those most like it.
+    """
+    from liquidgen.preset_files import nearest, preset_names
+
+    names = preset_names("sizes")
+    if size not in names:
+        raise LiquidgenError(f"--size {size}: there is no such size", nearest(size, names))
+
+
 def check_device(device: str) -> str:
     """The torch device that `--device` means.
 

@@ -50,3 +50,9 @@ def model_folder(path: Path) -> Path:
         f"{path} holds no checkpoint yet",
         "let `liquidgen train` run until it saves, after --save-every steps, or stop it with Ctrl-C",
     )
+
+
+def model_name(path: Path) -> str:
+    """What to call a model: the name of its run, or of its own folder once it has left the run."""
+    folder = path.resolve()
+    return folder.parent.name if folder.name == "model" else folder.name

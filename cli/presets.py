@@ -36,7 +36,7 @@ def presets(
             "data sets (liquidgen cache NAME)",
             [("abstract", "", ABSTRACT)]
             + [
-                (name, preset.repository, f"{preset.note} Licence: {preset.licence}")
+                (name, preset.repository, f"{preset.note}; licence: {preset.licence}")
                 for name, preset in datasets.items()
             ],
         ),

@@ -48,12 +48,12 @@ def sample(
     check_range("--seed", seed, 0, 2**63 - 1 - num)
     place = check_device(device)
 
-    from .places import model_folder, newest_run
+    from .places import model_folder, model_name, newest_run
 
     run = run or newest_run(Path("runs"))
     summary = write_samples(
         model_folder(run),
-        out or Path("samples") / run.resolve().name / f"cfg{cfg:g}-steps{steps}-seed{seed}",
+        out or Path("samples") / model_name(run) / f"cfg{cfg:g}-steps{steps}-seed{seed}",
         num=num,
         classes=classes or [],
         cfg=cfg,
@@ -84,13 +84,15 @@ def write_samples(
     The arguments are those of `liquidgen.generate.generate`; the summary is returned.
     """
     from liquidgen.generate import generate
-    from liquidgen.grid import make_grid
+    from liquidgen.grid import write_grid
     from liquidgen.model_folder import read_facts
     from liquidgen.progress import progress
 
+    from .places import model_name
+
     facts = read_facts(model)
     titles = list(classes) or list(facts.classes)
-    settings = {"model": model.resolve().parent.name, "model_steps": facts.steps}
+    settings = {"model": model_name(model), "model_steps": facts.steps}
     settings |= {"cfg": cfg, "steps": steps, "solver": "euler"}
     pictures = generate(
         model,
@@ -113,7 +115,7 @@ def write_samples(
             advance(1)
     grid = out / "grid.png"
     columns = len(titles) if 1 < len(titles) <= MOST_COLUMNS else None
-    make_grid(shown, columns, titles if columns else ()).save(grid)
+    write_grid(grid, shown, columns, titles if columns else ())
     return {"out": str(out), "grid": str(grid), "files": files, "seed": seed, **settings}
 
 
@@ -134,4 +136,4 @@ def write_picture(folder: Path, picture: "Picture", settings: dict[str, Any]) ->
 
 def safe_name(name: str) -> str:
     """A class name as part of a file name: letters, digits, `-` and `_`; the true one is in the metadata."""
-    return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "class"
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "class"

@@ -1,6 +1,7 @@
 """`liquidgen train`."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,22 +54,19 @@ def train(
 ) -> None:
     """Train a network on a cache. Run it again to go on where it stopped."""
     from liquidgen.errors import LiquidgenError
-    from liquidgen.latents import read_manifest
     from liquidgen.training.config import make_config
 
+    from .checks import check_range, check_size
     from .places import newest_cache
 
+    check_size(size)
     if steps is not None and epochs is not None:
         raise LiquidgenError("--steps and --epochs exclude each other", "give one of them")
     cache = data or newest_cache(Path("cache"))
     if epochs is not None:
-        if epochs < 1:
-            raise LiquidgenError(f"--epochs {epochs}: it must be at least 1", "give 1 or more")
-        if batch_size < 1:
-            raise LiquidgenError(
-                f"--batch-size {batch_size}: it must be at least 1", "give 1 or more"
-            )
-        steps = -(-epochs * read_manifest(cache).count // batch_size)
+        check_range("--epochs", epochs, 1, 1_000_000)
+        check_range("--batch-size", batch_size, 1, 1_000_000)
+        steps = steps_of(cache, epochs, batch_size)
     config = make_config(
         data=cache,
         out=out or Path("runs") / f"{cache.resolve().name}-liquidgen-{size}",
@@ -102,11 +100,26 @@ def train(
         )
 
 
+def steps_of(cache: Path, epochs: int, batch_size: int) -> int:
+    """Steps in which all processes together see each picture `epochs` times or a little more."""
+    from liquidgen.latents import read_manifest
+
+    pictures_a_step = batch_size * int(os.environ.get("WORLD_SIZE", "1"))
+    return -(-epochs * read_manifest(cache).count // pictures_a_step)
+
+
 def run_training(config: "TrainConfig") -> "TrainResult":
     """Train with sample grids in `samples/`; leaves with 130 when it was stopped."""
+    from liquidgen.errors import LiquidgenError
     from liquidgen.training.loop import Hooks, train
 
-    hooks = Hooks(draw_samples=lambda backbone, facts: draw_grid(config.out, backbone, facts))
+    def draw(backbone: "LiquidGen", facts: "ModelFacts") -> None:
+        try:
+            draw_grid(config.out, backbone, facts)
+        except LiquidgenError as error:  # training needs no VAE, and this machine may have none
+            log.warning("warning: no sample grid at step %d: %s", facts.steps, error)
+
+    hooks = Hooks(draw_samples=draw)
     result = train(config, hooks)
     if result.stopped:
         log.info("stopped at step %d of %d", result.step, config.steps)
@@ -117,7 +130,7 @@ def run_training(config: "TrainConfig") -> "TrainResult":
 def draw_grid(run: Path, backbone: "LiquidGen", facts: "ModelFacts") -> None:
     """Write `samples/step-N.png`; the VAE is loaded for it and let go."""
     from liquidgen.generate import choose_labels, decode, denoise, load_matching_vae
-    from liquidgen.grid import make_grid
+    from liquidgen.grid import write_grid
 
     titles = facts.classes[:GRID_CLASSES]
     columns = len(titles) or GRID_PICTURES
@@ -128,5 +141,5 @@ def draw_grid(run: Path, backbone: "LiquidGen", facts: "ModelFacts") -> None:
     folder = run / "samples"
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{facts.steps:08d}.png"
-    make_grid(pictures, columns, titles).save(path)
+    write_grid(path, pictures, columns, titles)
     log.info("samples: %s", path)

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from liquidgen.files import write_atomically
 
 GAP = 4  # pixels between pictures
 BACKGROUND = (255, 255, 255)
@@ -18,7 +21,7 @@ def make_grid(
     Args:
         pictures: at least one.
         columns: pictures in a row; None for a grid about as wide as high.
-        titles: one for each column, written above it as far as it fits.
+        titles: one for each column, written above it on one line, as far as it fits.
     """
     columns = columns or math.ceil(math.sqrt(len(pictures)))
     columns = min(columns, len(pictures))
@@ -37,6 +40,17 @@ def make_grid(
     return grid
 
 
+def write_grid(
+    path: Path,
+    pictures: Sequence[Image.Image],
+    columns: int | None = None,
+    titles: Sequence[str] = (),
+) -> None:
+    """Write `make_grid` of the pictures as a PNG file, atomically."""
+    grid = make_grid(pictures, columns, titles)
+    write_atomically(path, lambda file: grid.save(file, format="PNG"))
+
+
 def _title_height(width: int) -> int:
     return max(14, width // 6)
 
@@ -44,7 +58,10 @@ def _title_height(width: int) -> int:
 def _write_titles(grid: Image.Image, titles: Sequence[str], width: int) -> None:
     draw = ImageDraw.Draw(grid)
     for column, title in enumerate(titles):
+        title = " ".join(title.split())
         font = _fitting_font(draw, title, width)
+        while draw.textlength(title, font) > width:
+            title = title[:-1]
         middle = GAP + column * (width + GAP) + width // 2
         draw.text((middle, GAP), title, fill=INK, font=font, anchor="ma")
 
