@@ -160,7 +160,7 @@ RunLine = Callable[[str], tuple[int, str, str]]
         ("cache notes.txt", "notes.txt is a file", ".parquet"),
         ("cache mine.toml", "mine.toml: licence", "repository"),
         ("cache abstract --vae pixels --split train", "--split means nothing", "leave --split out"),
-        ("cache abstract --vae pixels --out empty/notes.txt/x", "NotADirectory", "--debug"),
+        ("cache abstract --vae pixels --out empty/notes.txt/x", "Not a directory", "--debug"),
         ("verify gone", "there is no cache gone", "liquidgen cache"),
     ],
 )
