@@ -34,7 +34,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("demo"),
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
-    """Cache, train and sample on built-in pictures: no network, minutes on a CPU."""
+    """Cache, train and sample on built-in pictures, without a network."""
     begun = time.monotonic()
     scale = QUICK if quick else WHOLE
     folder = out / ("quick" if quick else "whole")

@@ -10,7 +10,7 @@ from .output import print_json, say
 def presets(
     json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
 ) -> None:
-    """What there is: data sets, VAEs, and sizes with their parameters as measured."""
+    """What there is: data sets, VAEs, and sizes as measured."""
     from liquidgen.backbones.sizes import count_parameters, read_size
     from liquidgen.preset_files import preset_names, read_preset
     from liquidgen.sources.presets import DatasetPreset
