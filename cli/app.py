@@ -55,6 +55,10 @@ def main() -> None:
         if debug:
             raise
         _fail(error.message, error.hint)
+    except OSError as error:
+        if debug:
+            raise
+        _fail(str(error), "check the path, its permissions and the space left; --debug tells more")
     except Exception as error:
         if debug:
             raise

@@ -256,7 +256,7 @@ def _prepare(job: _Job, overwrite: bool) -> _Progress:
     existing = _existing(job, overwrite)
     done = _Progress({}, {}, False)
     if existing is not None:
-        done = _kept(job, existing)
+        done = _kept(job, existing, overwrite)
     job.folder.mkdir(parents=True, exist_ok=True)
     for orphan in job.folder.glob(f".*{TEMPORARY_SUFFIX}"):
         orphan.unlink()
@@ -312,19 +312,22 @@ def _refuse_other_settings(folder: Path, there: Settings, asked: Settings) -> No
         )
 
 
-def _kept(job: _Job, existing: Manifest) -> _Progress:
+def _kept(job: _Job, existing: Manifest, overwrite: bool) -> _Progress:
     """The shards on the disk that are whole and hold what the source has now."""
     done = _Progress({}, {}, False)
-    changed = False
+    faults: dict[int, ShardError] = {}
     for number in _numbers_on_disk(job.folder) | existing.shards.keys():
         try:
             record = _current(job, number, existing)
         except ShardError as error:
-            log.info("%s: %s; making it again", shard_name(number), error)
-            changed |= isinstance(error, PicturesChangedError)
+            faults[number] = error
             continue
         _record(job, done, number, record)
-    _refuse_other_location(job, existing, changed)
+    if not overwrite and any(isinstance(fault, PicturesChangedError) for fault in faults.values()):
+        _refuse_other_location(job, existing)
+    if faults:
+        number, fault = min(faults.items())
+        log.info("shards to make again: %d, such as %s: %s", len(faults), shard_name(number), fault)
     whole = len(done.shards) == len(existing.shards)
     done.complete = (
         existing.complete and whole
@@ -355,9 +358,9 @@ def _current(job: _Job, number: int, existing: Manifest) -> ShardRecord:
     return replace(record, stamp=stamp)
 
 
-def _refuse_other_location(job: _Job, existing: Manifest, changed: bool) -> None:
+def _refuse_other_location(job: _Job, existing: Manifest) -> None:
     location = _location(job.source)
-    if changed and existing.location != location:
+    if existing.location != location:
         raise LiquidgenError(
             f"the cache {job.folder} was made from {existing.location}, not from {location}",
             "name another folder with --out, or replace that cache with --overwrite",
@@ -403,7 +406,7 @@ def _encode_missing(
             write_shard(job.path(number), content, job.settings)
             _adopt(job, done, [number])
             if state.is_main_process:
-                _write_progress(job, done)
+                advance(_write_progress(job, done))
             _refuse_mostly_skipped(job, done, job.length)
             if content.pictures < job.settings.shard_images:
                 return
@@ -483,10 +486,12 @@ def _record(job: _Job, done: _Progress, number: int, record: ShardRecord) -> Non
     done.skipped[number] = read_header(job.path(number))["skipped"]
 
 
-def _write_progress(job: _Job, done: _Progress) -> None:
-    """Write the manifest of what is finished so far, by all processes."""
-    _adopt(job, done, sorted(_numbers_on_disk(job.folder) - done.shards.keys()))
+def _write_progress(job: _Job, done: _Progress) -> int:
+    """Write the manifest of what is finished so far; returns the pictures that others dealt with."""
+    others = sorted(_numbers_on_disk(job.folder) - done.shards.keys())
+    _adopt(job, done, others)
     _write_manifest(job, done)
+    return sum(done.shards[number].pictures for number in others)
 
 
 def _write_manifest(job: _Job, done: _Progress) -> Manifest:

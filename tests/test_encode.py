@@ -245,6 +245,7 @@ def test_another_folder_of_the_same_name_does_not_replace_a_cache(
         encode(other)
     assert str(tmp_path / "pets") in caught.value.message
     assert read_manifest(tmp_path / "out").count == 6
+    assert encode(other, overwrite=True).manifest.count == 4
 
 
 @pytest.mark.parametrize(
