@@ -95,7 +95,7 @@ class ZigzagScan1D(nn.Module):
         # Time constants 1 / rate spread from 1.5 to 128 tokens over the channels.
         rate = torch.exp(torch.linspace(math.log(1 / 1.5), math.log(1 / 128), width))
         self.rate_logit = nn.Parameter(torch.logit(rate).repeat(2, 1))  # forward, backward
-        self.gain = nn.Parameter(torch.ones(2, width))
+        self.gain = nn.Parameter(torch.full((2, width), 0.2))  # louder, it drowns the stimulus
 
     def forward(self, u: Tensor) -> Tensor:
         """`[B, H, W, D]` to the same shape.

