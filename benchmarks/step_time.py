@@ -7,6 +7,7 @@ the median over the pairs of the peer's time over ours, so above 1 means that we
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -19,35 +20,31 @@ from liquidgen.backbones.sizes import build_backbone
 from liquidgen.objectives import rectified_flow_loss
 
 CLASSES = 10
-HEAD = 64  # channels of an attention head, as in DiT
+HEAD_CHANNELS = (56, 64, 72)  # of an attention head, as in DiT
 DEPTHS = {"XS": 10, "S": 12, "B": 12, "L": 24}  # DiT's own, and 10 for one of 6M parameters
 
 
 def peer_of(size: str, side: int, goal: int) -> DiTTransformer2DModel:
-    """A DiT of the size's depth whose width brings it nearest to `goal` parameters."""
+    """A DiT of about DiT's depth for the size whose width brings it nearest to `goal` parameters."""
 
-    def build(width: int) -> DiTTransformer2DModel:
-        heads = max(1, round(width / HEAD))
+    def build(layers: int, heads: int, channels: int) -> DiTTransformer2DModel:
         return DiTTransformer2DModel(
             num_attention_heads=heads,
-            attention_head_dim=width // heads,
+            attention_head_dim=channels,
             in_channels=16,
             out_channels=16,
-            num_layers=DEPTHS[size],
+            num_layers=layers,
             sample_size=side,
             patch_size=2,
             num_embeds_ada_norm=CLASSES,
         )
 
-    def distance(width: int) -> int:
+    def distance(shape: tuple[int, int, int]) -> int:
         with torch.device("meta"):
-            return abs(parameters(build(width)) - goal)
+            return abs(parameters(build(*shape)) - goal)
 
-    candidates = {
-        width // max(1, round(width / HEAD)) // 8 * 8 * max(1, round(width / HEAD))
-        for width in range(96, 1400, 16)
-    }
-    return build(min(sorted(candidates), key=distance))
+    depths = range(DEPTHS[size] - 1, DEPTHS[size] + 2)
+    return build(*min(itertools.product(depths, range(2, 21), HEAD_CHANNELS), key=distance))
 
 
 def parameters(model: nn.Module) -> int:

@@ -11,7 +11,7 @@ from .output import print_json, say
 
 SEED = 0
 SAMPLES_A_STYLE = 8
-CFG = 3.0
+CFG = 4.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Scale:
     sampling_steps: int
 
 
-WHOLE = Scale(pictures=2560, steps=1800, sampling_steps=40)
+WHOLE = Scale(pictures=2560, steps=1700, sampling_steps=40)
 QUICK = Scale(pictures=256, steps=60, sampling_steps=10)
 
 
@@ -76,7 +76,7 @@ def train_on(cache: Path, run: Path, scale: Scale) -> None:
             size="XS",
             steps=scale.steps,
             batch_size=64,
-            lr=2e-3,
+            lr=3e-3,
             lr_schedule="cosine",
             warmup_steps=50,
             seed=SEED,

@@ -1,5 +1,6 @@
 """`liquidgen sample`."""
 
+import itertools
 import json as json_module
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import typer
 from .output import print_json, say
 
 if TYPE_CHECKING:
-    from liquidgen.generate import Picture
+    from PIL.Image import Image
 
 MOST_IN_GRID = 256
 MOST_COLUMNS = 16
@@ -81,22 +82,27 @@ def write_samples(
 ) -> dict[str, Any]:
     """Sample into `out`, each picture as soon as it is ready, and a grid of the first ones.
 
-    The arguments are those of `liquidgen.generate.generate`; the summary is returned.
+    Pictures of the same settings that an earlier call has finished are kept. The arguments are those of
+    `liquidgen.generate.generate`; the summary is returned.
     """
-    from liquidgen.generate import generate
+    from liquidgen.generate import choose_labels, class_name, generate
     from liquidgen.grid import write_grid
-    from liquidgen.model_folder import read_facts
+    from liquidgen.model_folder import model_hash, read_facts
     from liquidgen.progress import progress
 
     from .places import model_name
 
     facts = read_facts(model)
-    titles = list(classes) or list(facts.classes)
     settings = {"model": model_name(model), "model_steps": facts.steps}
-    settings |= {"cfg": cfg, "steps": steps, "solver": "euler"}
+    settings |= {"model_hash": model_hash(model), "cfg": cfg, "steps": steps, "solver": "euler"}
+    names = [class_name(facts, label) for label in choose_labels(facts, classes, num)]
+    told = [{**settings, "seed": seed + k, "class": name} for k, name in enumerate(names)]
+    files = [picture_path(out, settings) for settings in told]
+    shown = list(itertools.takewhile(bool, map(read_finished, files, told)))
     pictures = generate(
         model,
         num=num,
+        first=len(shown),
         classes=classes,
         cfg=cfg,
         steps=steps,
@@ -104,34 +110,48 @@ def write_samples(
         device=device,
         vae=vae,
     )
-    shown: list[Any] = []
-    files: list[str] = []
-    with progress("sampling", num) as advance:
+    with progress("sampling", num, len(shown)) as advance:
         for picture in pictures:
             out.mkdir(parents=True, exist_ok=True)
-            files.append(str(write_picture(out, picture, settings)))
-            if len(shown) < MOST_IN_GRID:
-                shown.append(picture.image)
+            write_picture(files[picture.index], picture.image, told[picture.index])
+            shown.append(picture.image)
             advance(1)
-    grid = out / "grid.png"
+    titles = list(classes) or list(facts.classes)
     columns = len(titles) if 1 < len(titles) <= MOST_COLUMNS else None
-    write_grid(grid, shown, columns, titles if columns else ())
-    return {"out": str(out), "grid": str(grid), "files": files, "seed": seed, **settings}
+    grid = out / "grid.png"
+    write_grid(grid, shown[:MOST_IN_GRID], columns, titles if columns else ())
+    summary = {"out": str(out), "grid": str(grid), "files": [str(file) for file in files]}
+    return {**summary, "seed": seed, **settings}
 
 
-def write_picture(folder: Path, picture: "Picture", settings: dict[str, Any]) -> Path:
+def write_picture(path: Path, image: "Image", settings: dict[str, Any]) -> None:
     """Write a PNG with its settings as JSON in the text chunk `liquidgen`."""
     from PIL.PngImagePlugin import PngInfo
 
     from liquidgen.files import write_atomically
 
     metadata = PngInfo()
-    told = {**settings, "seed": picture.seed, "class": picture.class_name}
-    metadata.add_itxt("liquidgen", json_module.dumps(told, ensure_ascii=False))
-    kind = f"-{safe_name(picture.class_name)}" if picture.class_name is not None else ""
-    path = folder / f"{picture.seed:06d}{kind}.png"
-    write_atomically(path, lambda file: picture.image.save(file, format="PNG", pnginfo=metadata))
-    return path
+    metadata.add_itxt("liquidgen", json_module.dumps(settings, ensure_ascii=False))
+    write_atomically(path, lambda file: image.save(file, format="PNG", pnginfo=metadata))
+
+
+def read_finished(path: Path, settings: dict[str, Any]) -> "Image | None":
+    """The picture in `path` if it is whole and of these settings."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            same = json_module.loads(picture.info.get("liquidgen", "null")) == settings
+            return picture.copy() if same else None
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
+def picture_path(folder: Path, settings: dict[str, Any]) -> Path:
+    """Where the picture of a seed and class goes."""
+    kind = "" if settings["class"] is None else f"-{safe_name(settings['class'])}"
+    return folder / f"{settings['seed']:06d}{kind}.png"
 
 
 def safe_name(name: str) -> str:

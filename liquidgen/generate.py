@@ -30,6 +30,7 @@ def generate(
     folder: Path,
     *,
     num: int = 16,
+    first: int = 0,
     classes: Sequence[str] = (),
     cfg: float = 4.0,
     steps: int = 50,
@@ -41,7 +42,8 @@ def generate(
 
     Args:
         folder: a run's `model` folder.
-        num: how many pictures.
+        num: how many pictures, counted from 0.
+        first: the first one to make, when those before it are there already.
         classes: names to go through in turn; empty for all classes of the model.
         cfg: guidance scale, at least 0; 1 is none.
         steps: Euler steps, at least 1.
@@ -54,17 +56,14 @@ def generate(
     """
     backbone, facts = load_model(folder, device)
     labels = choose_labels(facts, classes, num)
-    latents = denoise(backbone, facts, labels, seed, steps, cfg)
+    latents = denoise(backbone, facts, labels[first:], seed + first, steps, cfg)
     decoder: Vae | None = None
-    index = 0
+    index = first
     for batch in latents:
-        decoder = decoder or load_matching_vae(
-            facts, vae, device
-        )  # once there is something to decode
+        # Loaded once there is something to decode.
+        decoder = decoder or load_matching_vae(facts, vae, device)
         for image in decode(decoder, batch):
-            label = labels[index]
-            name = facts.classes[label] if label < len(facts.classes) else None
-            yield Picture(index, seed + index, name, image)
+            yield Picture(index, seed + index, class_name(facts, labels[index]), image)
             index += 1
 
 
@@ -117,6 +116,11 @@ def choose_labels(facts: ModelFacts, classes: Sequence[str], num: int) -> list[i
             raise LiquidgenError(f"unknown class {name!r}", hint)
     wanted = [known.index(name) for name in classes] or list(range(len(known))) or [0]
     return [wanted[k % len(wanted)] for k in range(num)]
+
+
+def class_name(facts: ModelFacts, label: int) -> str | None:
+    """Name of a label; None for the null class."""
+    return facts.classes[label] if label < len(facts.classes) else None
 
 
 def load_matching_vae(facts: ModelFacts, vae: str | None, device: str | torch.device) -> Vae:

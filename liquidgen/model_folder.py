@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from liquidgen.backbones.liquidgen import LiquidGen
 from liquidgen.errors import LiquidgenError
-from liquidgen.files import write_atomically, write_json
+from liquidgen.files import file_hash, write_atomically, write_json
 
 FORMAT_VERSION = 1
 FACTS = "liquidgen.json"
@@ -57,6 +57,28 @@ def save_model(folder: Path, backbone: LiquidGen, facts: ModelFacts) -> None:
     )
     write_json(folder / "config.json", json.loads(backbone.to_json_string()))
     write_json(folder / FACTS, facts.model_dump(mode="json"))
+
+
+def saved_steps(folder: Path) -> int | None:
+    """Training steps behind the whole model in `folder`; None when there is none."""
+    if not (folder / WEIGHTS).is_file():
+        return None
+    try:
+        return read_facts(folder).steps
+    except LiquidgenError:
+        return None
+
+
+def model_hash(folder: Path) -> str:
+    """xxh3-128 of the weights file; tells pictures of one model from those of another.
+
+    Raises:
+        LiquidgenError: the file cannot be read.
+    """
+    try:
+        return file_hash(folder / WEIGHTS)
+    except OSError as error:
+        raise _damaged(folder, str(error)) from error
 
 
 def load_model(folder: Path, device: str | torch.device) -> tuple[LiquidGen, ModelFacts]:

@@ -8,10 +8,9 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import xxhash
 from safetensors import SafetensorError, safe_open
 
-from liquidgen.files import write_atomically
+from liquidgen.files import file_hash, write_atomically
 from liquidgen.latents.manifest import Dtype, Settings, ShardRecord
 
 # All of the header is one entry: safetensors writes several in an order that changes from run to run.
@@ -21,7 +20,6 @@ DTYPES: dict[Dtype, torch.dtype] = {
     "fp16": torch.float16,
     "fp32": torch.float32,
 }
-READ_AT_ONCE = 1 << 24  # bytes
 
 
 class ShardError(Exception):
@@ -123,7 +121,7 @@ def describe_shard(path: Path, settings: Settings) -> ShardRecord:
         rows=header["pictures"] - len(header["skipped"]),
         pictures=header["pictures"],
         bytes=path.stat().st_size,
-        xxh3_128=hash_file(path),
+        xxh3_128=file_hash(path),
         content=header["content"],
         stamp="",
         sums=header["sums"],
@@ -149,19 +147,10 @@ def check_shard(path: Path, record: ShardRecord, fingerprint: str, *, contents: 
         raise ShardError("it is missing") from error
     if size != record.bytes:
         raise ShardError(f"it has {size} bytes instead of {record.bytes}")
-    if contents and hash_file(path) != record.xxh3_128:
+    if contents and file_hash(path) != record.xxh3_128:
         raise ShardError("its contents changed: the hash differs")
     if read_header(path)["fingerprint"] != fingerprint:
         raise ShardError("other settings made it: the fingerprint differs")
-
-
-def hash_file(path: Path) -> str:
-    """xxh3-128 of a file's bytes, as hexadecimal text."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(READ_AT_ONCE):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _text_tensor(text: str) -> torch.Tensor:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from liquidgen.errors import LiquidgenError
-from liquidgen.files import TEMPORARY_SUFFIX, sync, write_json
+from liquidgen.files import TEMPORARY_SUFFIX, file_hash, sync, write_json
 
 FORMAT_VERSION = 1
 TENSOR_FILES = ("weights", "ema", "optimizer")
@@ -95,15 +94,6 @@ def load_newest(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tenso
             "restore one from a backup, or train anew with another --out",
         )
     return None
-
-
-def file_hash(path: Path) -> str:
-    """xxh3-128 of a file, in hexadecimal."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _load(checkpoint: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:

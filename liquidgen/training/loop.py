@@ -16,10 +16,10 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 
 from liquidgen.backbones.liquidgen import LiquidGen
-from liquidgen.backbones.sizes import build_backbone
+from liquidgen.backbones.sizes import build_backbone, read_size
 from liquidgen.errors import LiquidgenError
 from liquidgen.latents import LatentCache
-from liquidgen.model_folder import ModelFacts, save_model
+from liquidgen.model_folder import ModelFacts, save_model, saved_steps
 from liquidgen.objectives import drop_classes, rectified_flow_loss
 from liquidgen.progress import progress
 from liquidgen.training.checkpoint import (
@@ -83,7 +83,7 @@ def train(config: TrainConfig, hooks: Hooks | None = None) -> TrainResult:
     """
     hooks = hooks or Hooks()
     begun = time.monotonic()
-    cache = LatentCache.open(config.data)
+    cache = LatentCache.open(config.data, verify=True)
     trainer = Trainer(config, cache)
     trainer.resume()
     metrics = MetricsFile(config.out / "metrics.jsonl", trainer.steps_done, trainer.is_main)
@@ -210,9 +210,16 @@ class Trainer:
         return Step(self.steps_done, mean_loss, lr, grad_norm, speed, skipped)
 
     def save(self) -> None:
-        """Write a checkpoint and the model, unless those of this step are written."""
-        if self.saved_step == self.steps_done:
-            return
+        """Write a checkpoint and the model, each unless that of this step is written."""
+        if self.saved_step != self.steps_done:
+            self._save_checkpoint()
+            self.saved_step = self.steps_done
+        model = self.config.out / "model"
+        if saved_steps(model) != self.steps_done:  # a kill may have come between the two
+            with self.ema_weights():
+                save_model(model, self.backbone, self.facts())
+
+    def _save_checkpoint(self) -> None:
         tensors = {
             "weights": self.backbone.state_dict(),
             "ema": dict(zip(self.names, self.ema.shadow_params, strict=True)),
@@ -225,9 +232,6 @@ class Trainer:
         }
         folder = self.config.out / "checkpoints"
         save_checkpoint(folder, self.steps_done, tensors, state, self.config.keep)
-        with self.ema_weights():
-            save_model(self.config.out / "model", self.backbone, self.facts())
-        self.saved_step = self.steps_done
 
     @contextmanager
     def ema_weights(self) -> Iterator[None]:
@@ -268,8 +272,9 @@ def check_fits(config: TrainConfig, cache: LatentCache) -> None:
     """Check the settings against the cache.
 
     Raises:
-        LiquidgenError: fewer pictures than a batch, or latents of an odd size.
+        LiquidgenError: no such size, fewer pictures than a batch, or latents of an odd size.
     """
+    read_size(config.size)
     if config.batch_size > len(cache):
         raise LiquidgenError(
             f"--batch-size {config.batch_size}: the cache holds only {len(cache)} pictures",

@@ -139,6 +139,19 @@ def test_saving_swaps_the_average_in_and_out(config: ConfigMaker) -> None:
     assert all(torch.equal(a, b) for a, b in zip(saved, trainer.ema.shadow_params, strict=True))
 
 
+def test_a_model_lost_to_a_kill_right_after_the_checkpoint_is_written_by_the_rerun(
+    config: ConfigMaker,
+) -> None:
+    train(config(steps=2))
+    weights = config().out / "model" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+    for lost in (weights, weights.with_name("liquidgen.json")):
+        lost.unlink()
+        train(config(steps=2))
+        assert weights.read_bytes() == before
+        assert load_model(weights.parent, "cpu")[1].steps == 2
+
+
 def test_steps_that_are_not_finite_are_skipped_counted_and_then_stop_the_run(
     config: ConfigMaker,
 ) -> None:
