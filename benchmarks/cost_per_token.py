@@ -15,6 +15,7 @@ from step_time import CLASSES, parameters, peer_of, seconds, training_step
 from torch import Tensor
 
 from liquidgen.backbones.sizes import build_backbone
+from liquidgen.training.device import keep_freed_memory
 
 TOKENS_A_STEP = 4096
 GRIDS = (16, 32, 64)  # tokens along a side
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--size", default="XS")
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
+    keep_freed_memory()
     steps = {}
     for grid in GRIDS:
         x = torch.randn(TOKENS_A_STEP // grid**2, 16, 2 * grid, 2 * grid)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from liquidgen.backbones.sizes import build_backbone
 from liquidgen.objectives import rectified_flow_loss
+from liquidgen.training.device import keep_freed_memory
 
 CLASSES = 10
 HEAD_CHANNELS = (56, 64, 72)  # of an attention head, as in DiT
@@ -109,6 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
+    keep_freed_memory()  # as `liquidgen train` does; both networks gain by it
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for size in asked.sizes:
         for precision in asked.precision:

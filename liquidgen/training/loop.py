@@ -29,7 +29,7 @@ from liquidgen.training.checkpoint import (
     save_checkpoint,
 )
 from liquidgen.training.config import TrainConfig
-from liquidgen.training.device import StopSignal, make_accelerator
+from liquidgen.training.device import StopSignal, keep_freed_memory, make_accelerator
 from liquidgen.training.position import batch_rows, step_seed
 from liquidgen.training.run import MetricsFile, claim_run
 
@@ -124,6 +124,8 @@ class Trainer:
         self.config, self.cache = config, cache
         self.accelerator = make_accelerator(config.device, config.precision)
         self.is_main = self.accelerator.is_main_process
+        if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
         if self.is_main:
             claim_run(config, cache)
         self.accelerator.wait_for_everyone()
