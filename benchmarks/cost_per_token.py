@@ -14,7 +14,7 @@ import torch
 from step_time import CLASSES, parameters, peer_of, seconds, training_step
 from torch import Tensor
 
-from liquidgen.backbones.sizes import build_backbone
+from liquidgen.sizes import build_backbone
 from liquidgen.training.device import keep_freed_memory
 
 TOKENS_A_STEP = 4096

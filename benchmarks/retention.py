@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from liquidgen.backbones import liquidgen
 from liquidgen.backbones.liquidgen import LiquidBlock, LiquidGen
-from liquidgen.backbones.sizes import build_backbone
 from liquidgen.objectives import rectified_flow_loss
+from liquidgen.sizes import build_backbone
 from liquidgen.sources.abstract import draw
 
 CANDIDATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # k

@@ -16,8 +16,8 @@ import torch
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from liquidgen.backbones.sizes import build_backbone
 from liquidgen.objectives import rectified_flow_loss
+from liquidgen.sizes import build_backbone
 from liquidgen.training.device import keep_freed_memory
 
 CLASSES = 10

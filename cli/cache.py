@@ -64,6 +64,7 @@ def cache(
     from liquidgen.vae_files import check_vae_name, vae_short_name
 
     check_vae_name(vae)
+    refuse_ambiguous(source)
     size = image_size or default_image_size(source)
     folder = out or Path("cache") / f"{source_name(source)}-{size}-{vae_short_name(vae)}"
     pictures = open_source(
@@ -86,12 +87,30 @@ def cache(
         image_size=size,
         dtype=dtype.value,
         shard_images=shard_images,
+        max_images=max_images,
         batch_size=batch_size,
         strict=strict,
         overwrite=overwrite,
         command=_command(),
     )
     _report(summary, json)
+
+
+def refuse_ambiguous(source: str) -> None:
+    """A preset's name that a folder here bears as well could mean either.
+
+    Raises:
+        LiquidgenError: it does.
+    """
+    from liquidgen.errors import LiquidgenError
+    from liquidgen.preset_files import preset_names
+    from liquidgen.sources import BUILT_IN
+
+    if source in (BUILT_IN, *preset_names("datasets")) and Path(source).is_dir():
+        raise LiquidgenError(
+            f"{source} is a preset and a folder here",
+            f"say ./{source} for the folder, or go elsewhere for the preset",
+        )
 
 
 def _command() -> str:

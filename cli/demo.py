@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from liquidgen.errors import LiquidgenError
+
 from .output import print_json, say
 
 SEED = 0
@@ -42,7 +44,10 @@ def demo(
     cache = make_cache(folder / "cache", scale)
     say("2 of 3: a network learns on the latents")
     run = folder / "run"
-    train_on(cache, run, scale)
+    try:
+        train_on(cache, run, scale)
+    except LiquidgenError as error:  # an older demonstration's, or damaged
+        raise LiquidgenError(error.message, f"remove {folder} and run it again") from error
     say("3 of 3: the network makes new paintings")
     grid = sample_grid(run, folder / "samples", scale)
     seconds = time.monotonic() - begun

@@ -11,8 +11,8 @@ def presets(
     json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
 ) -> None:
     """What there is: data sets, VAEs, and sizes as measured."""
-    from liquidgen.backbones.sizes import count_parameters, read_size
     from liquidgen.preset_files import preset_names, read_preset
+    from liquidgen.sizes import count_parameters, read_size
     from liquidgen.sources.presets import DatasetPreset
     from liquidgen.vae import VaePreset
 

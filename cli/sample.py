@@ -85,6 +85,7 @@ def write_samples(
     Pictures of the same settings that an earlier call has finished are kept. The arguments are those of
     `liquidgen.generate.generate`; the summary is returned.
     """
+    from liquidgen.files import sweep_temporaries
     from liquidgen.generate import choose_labels, class_name, generate
     from liquidgen.grid import write_grid
     from liquidgen.model_folder import model_hash, read_facts
@@ -95,14 +96,16 @@ def write_samples(
     facts = read_facts(model)
     settings = {"model": model_name(model), "model_steps": facts.steps}
     settings |= {"model_hash": model_hash(model), "cfg": cfg, "steps": steps, "solver": "euler"}
-    names = [class_name(facts, label) for label in choose_labels(facts, classes, num)]
+    names = [class_name(facts, label) for label in choose_labels(facts, classes, num, seed)]
     told = [{**settings, "seed": seed + k, "class": name} for k, name in enumerate(names)]
     files = [picture_path(out, settings) for settings in told]
-    shown = list(itertools.takewhile(bool, map(read_finished, files, told)))
+    out.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(out)
+    finished = sum(1 for _ in itertools.takewhile(bool, map(read_finished, files, told)))
     pictures = generate(
         model,
         num=num,
-        first=len(shown),
+        first=finished,
         classes=classes,
         cfg=cfg,
         steps=steps,
@@ -110,16 +113,16 @@ def write_samples(
         device=device,
         vae=vae,
     )
-    with progress("sampling", num, len(shown)) as advance:
+    with progress("sampling", num, finished) as advance:
         for picture in pictures:
-            out.mkdir(parents=True, exist_ok=True)
             write_picture(files[picture.index], picture.image, told[picture.index])
-            shown.append(picture.image)
             advance(1)
-    titles = list(classes) or list(facts.classes)
-    columns = len(titles) if 1 < len(titles) <= MOST_COLUMNS else None
+    kinds = len(classes or facts.classes)
+    columns = kinds if 1 < kinds <= MOST_COLUMNS else None
+    titles = [name or "" for name in names[:columns]] if columns else []
+    shown = [picture for picture in map(read_finished, files[:MOST_IN_GRID], told) if picture]
     grid = out / "grid.png"
-    write_grid(grid, shown[:MOST_IN_GRID], columns, titles if columns else ())
+    write_grid(grid, shown, columns, titles)
     summary = {"out": str(out), "grid": str(grid), "files": [str(file) for file in files]}
     return {**summary, "seed": seed, **settings}
 

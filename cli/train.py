@@ -116,7 +116,7 @@ def run_training(config: "TrainConfig") -> "TrainResult":
     def draw(backbone: "LiquidGen", facts: "ModelFacts") -> None:
         try:
             draw_grid(config.out, backbone, facts)
-        except LiquidgenError as error:  # training needs no VAE, and this machine may have none
+        except (LiquidgenError, OSError, RuntimeError) as error:  # no VAE here, no memory, no space
             log.warning("warning: no sample grid at step %d: %s", facts.steps, error)
 
     hooks = Hooks(draw_samples=draw)

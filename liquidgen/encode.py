@@ -159,7 +159,12 @@ def check_source(source: Source) -> None:
 
 
 def make_settings(
-    source: Source, vae: Vae, image_size: int, dtype: Dtype, shard_images: int
+    source: Source,
+    vae: Vae,
+    image_size: int,
+    dtype: Dtype,
+    shard_images: int,
+    max_images: int | None = None,
 ) -> Settings:
     """All that the latents will depend on.
 
@@ -181,7 +186,16 @@ def make_settings(
         scaling_factor=vae.scaling_factor,
         shift_factor=vae.shift_factor,
     )
-    return Settings(source.id, source.revision, image_size, "center", dtype, shard_images, record)
+    return Settings(
+        source=source.id,
+        revision=source.revision,
+        image_size=image_size,
+        crop="center",
+        dtype=dtype,
+        shard_images=shard_images,
+        vae=record,
+        max_images=max_images,
+    )
 
 
 def encode_source(
@@ -192,6 +206,7 @@ def encode_source(
     image_size: int,
     dtype: Dtype = "bf16",
     shard_images: int = 1024,
+    max_images: int | None = None,
     batch_size: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
@@ -206,6 +221,7 @@ def encode_source(
         image_size: side of the pictures in pixels, a multiple of the autoencoder's factor.
         dtype: of the stored latents.
         shard_images: pictures a shard.
+        max_images: what limited the source, so that a short cache never takes the place of a whole one.
         batch_size: pictures encoded at a time; None suits it to `image_size`.
         strict: stop at the first picture that cannot be used, instead of leaving it out.
         overwrite: remove a cache that other settings made.
@@ -215,7 +231,7 @@ def encode_source(
         LiquidgenError: the folder holds something else, or a cache of other settings; or more than
             half of the pictures cannot be used.
     """
-    settings = make_settings(source, vae, image_size, dtype, shard_images)
+    settings = make_settings(source, vae, image_size, dtype, shard_images, max_images)
     job = _Job(source, Path(folder), settings, command)
     state = join_processes(cpu=vae.device.type == "cpu")
     done = _share(state, lambda: _prepare(job, overwrite))

@@ -29,6 +29,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     sync(path.parent)
 
 
+def sweep_temporaries(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in `folder`."""
+    for orphan in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        if orphan.is_file():
+            orphan.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"

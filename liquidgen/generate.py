@@ -44,10 +44,10 @@ def generate(
         folder: a run's `model` folder.
         num: how many pictures, counted from 0.
         first: the first one to make, when those before it are there already.
-        classes: names to go through in turn; empty for all classes of the model.
+        classes: names that take turns, by the picture's seed; empty for all classes of the model.
         cfg: guidance scale, at least 0; 1 is none.
         steps: Euler steps, at least 1.
-        seed: picture k has the seed `seed + k` and depends on that and its class only.
+        seed: picture k has the seed `seed + k` and depends on that and `classes` only.
         device: where the network and the VAE run.
         vae: where to load the VAE from, if not from where the training data's came from.
 
@@ -55,7 +55,7 @@ def generate(
         LiquidgenError: there is no whole model, a class is unknown, or the VAE is another one.
     """
     backbone, facts = load_model(folder, device)
-    labels = choose_labels(facts, classes, num)
+    labels = choose_labels(facts, classes, num, seed)
     latents = denoise(backbone, facts, labels[first:], seed + first, steps, cfg)
     decoder: Vae | None = None
     index = first
@@ -101,8 +101,10 @@ def decode(vae: Vae, latents: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture.numpy()) for picture in pixels]
 
 
-def choose_labels(facts: ModelFacts, classes: Sequence[str], num: int) -> list[int]:
+def choose_labels(facts: ModelFacts, classes: Sequence[str], num: int, seed: int = 0) -> list[int]:
     """A label for each of `num` pictures; the null class for an unconditional model.
+
+    The classes take turns by the picture's own seed, so that it does not depend on where a call starts.
 
     Raises:
         LiquidgenError: a class is unknown.
@@ -115,7 +117,7 @@ def choose_labels(facts: ModelFacts, classes: Sequence[str], num: int) -> list[i
             )
             raise LiquidgenError(f"unknown class {name!r}", hint)
     wanted = [known.index(name) for name in classes] or list(range(len(known))) or [0]
-    return [wanted[k % len(wanted)] for k in range(num)]
+    return [wanted[(seed + k) % len(wanted)] for k in range(num)]
 
 
 def class_name(facts: ModelFacts, label: int) -> str | None:

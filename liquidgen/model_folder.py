@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from liquidgen.backbones.liquidgen import LiquidGen
 from liquidgen.errors import LiquidgenError
-from liquidgen.files import file_hash, write_atomically, write_json
+from liquidgen.files import file_hash, sweep_temporaries, write_atomically, write_json
 
 FORMAT_VERSION = 1
 FACTS = "liquidgen.json"
@@ -33,6 +33,7 @@ class ModelFacts(BaseModel):
         latent_mean, latent_std: per channel, of the latents as the VAE gives them.
         vae: name or path that loads the VAE again.
         vae_hash: hash of its weights.
+        weights_hash: xxh3-128 of the file with the network's weights; filled in by `save_model`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,25 +47,27 @@ class ModelFacts(BaseModel):
     latent_std: tuple[float, ...]
     vae: str
     vae_hash: str
+    weights_hash: str = ""
 
 
 def save_model(folder: Path, backbone: LiquidGen, facts: ModelFacts) -> None:
     """Write the model into `folder`, each file atomically."""
     folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(folder)
     weights = {name: value.contiguous() for name, value in backbone.state_dict().items()}
     write_atomically(
         folder / WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"})
     )
     write_json(folder / "config.json", json.loads(backbone.to_json_string()))
+    facts = facts.model_copy(update={"weights_hash": file_hash(folder / WEIGHTS)})
     write_json(folder / FACTS, facts.model_dump(mode="json"))
 
 
 def saved_steps(folder: Path) -> int | None:
     """Training steps behind the whole model in `folder`; None when there is none."""
-    if not (folder / WEIGHTS).is_file():
-        return None
     try:
-        return read_facts(folder).steps
+        facts = read_facts(folder)
+        return facts.steps if model_hash(folder) == facts.weights_hash else None
     except LiquidgenError:
         return None
 
@@ -88,6 +91,8 @@ def load_model(folder: Path, device: str | torch.device) -> tuple[LiquidGen, Mod
         LiquidgenError: there is none, it is damaged, or it was made by a newer version.
     """
     facts = read_facts(folder)
+    if model_hash(folder) != facts.weights_hash:
+        raise _damaged(folder, f"{WEIGHTS} is not what was saved")
     try:
         loaded: Any = LiquidGen.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, local_files_only=True
@@ -124,5 +129,5 @@ def read_facts(folder: Path) -> ModelFacts:
 def _damaged(folder: Path, reason: str) -> LiquidgenError:
     return LiquidgenError(
         f"{folder}: the model is damaged: {reason}",
-        "go on with the training run, which writes it again at its next checkpoint",
+        "run the training command again: it writes the model anew",
     )

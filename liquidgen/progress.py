@@ -63,6 +63,8 @@ class _Lines:
         self.begun_at = done
 
     def __call__(self, n: int, note: str = "") -> None:
+        if n == 0:
+            return
         self.done += n
         now = time.monotonic()
         if now - self.printed < SECONDS_BETWEEN_LINES and self.done != self.total:

@@ -21,7 +21,7 @@ import xxhash
 
 from liquidgen.errors import LiquidgenError
 from liquidgen.preset_files import preset_names, read_preset
-from liquidgen.vae_files import VaePreset, find_vae
+from liquidgen.vae_files import VaePreset, absolute_name, find_vae
 
 CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
@@ -149,6 +149,7 @@ def load_vae(
     if name == "pixels":
         return Vae(name, name, None, target)
     folder, source = find_vae(name)
+    name = absolute_name(name)
     model = _load(folder, source).to(target, dtype or _dtype_for(target))
     vae = Vae(name, source, model, target)
     _check_preset(vae)

@@ -62,6 +62,12 @@ def vae_short_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", last).strip("-.") or "vae"
 
 
+def absolute_name(name: str) -> str:
+    """What names the autoencoder from any folder: presets and hub ids as they are, folders whole."""
+    is_folder = name not in preset_names("vaes") and Path(name).is_dir()
+    return str(Path(name).resolve()) if is_folder else name
+
+
 def find_vae(name: str) -> tuple[Path, str]:
     """The folder of an autoencoder on this machine, after a download if need be, and its source."""
     check_vae_name(name)

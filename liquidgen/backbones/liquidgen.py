@@ -199,5 +199,16 @@ def mirror_(layer: nn.Conv2d) -> None:
 
 
 def initial_retention(depth: int) -> float:
-    """Retention `a` at which every liquid time constant of a network of `depth` blocks starts."""
+    """Retention `a` at which every liquid time constant of a network of `depth` blocks starts.
+
+    `a = exp(-k / depth)` with k = 1, so that the state keeps its scale however deep the network. Measured on fresh
+    networks (`benchmarks/retention.py`): root mean square of the state after the first, middle and last block, and
+    the gradient at the first block's weights over that at the last one's:
+
+        k 0.1   XS 1.17 1.53 2.37, 1.78    L 1.18 1.53 3.40, 2.34   (the state grows)
+        k 1     XS 0.94 0.55 0.98, 0.90    L 1.07 0.60 1.64, 1.25
+        k 10    XS 0.39 0.36 0.36, 0.79    L 0.48 0.33 0.33, 0.46   (what is not re-injected is lost)
+
+    XS learns as fast with k 0.3 as with 1 and slower with 3 (validation loss after 100 steps 1.290, 1.292, 1.351).
+    """
     return math.exp(-1 / depth)

@@ -57,6 +57,7 @@ class Settings:
         dtype: of the stored latents.
         shard_images: pictures a shard; picture i is in shard i // shard_images.
         vae: the autoencoder.
+        max_images: the most pictures that were to be taken; None for all.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Settings:
     dtype: Dtype
     shard_images: int
     vae: VaeRecord
+    max_images: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -154,6 +156,12 @@ class Manifest:
         return self.settings.vae
 
     @property
+    def content(self) -> str:
+        """Hash of what the cache holds: its classes and its shards' bytes."""
+        held = [list(self.classes), [shard.xxh3_128 for shard in self.shards.values()]]
+        return xxhash.xxh3_128_hexdigest(json.dumps(held).encode())
+
+    @property
     def fingerprint(self) -> str:
         """See `Settings.fingerprint`."""
         return self.settings.fingerprint
@@ -219,7 +227,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise _no_cache(folder) from error
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error

@@ -64,7 +64,9 @@ def save_checkpoint(
         shutil.rmtree(final)
     partial.rename(final)
     sync(folder)
-    for old in list_checkpoints(folder)[keep:]:
+    # Later ones can only be damaged ones that were passed over: they do not count.
+    up_to_here = [path for path in list_checkpoints(folder) if path.name <= final.name]
+    for old in up_to_here[keep:]:
         shutil.rmtree(old)
     return final
 

@@ -15,13 +15,14 @@ import torch
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 
+from liquidgen.backbones.layers import ZigzagScan1D
 from liquidgen.backbones.liquidgen import LiquidGen
-from liquidgen.backbones.sizes import build_backbone, read_size
 from liquidgen.errors import LiquidgenError
 from liquidgen.latents import LatentCache
 from liquidgen.model_folder import ModelFacts, save_model, saved_steps
 from liquidgen.objectives import drop_classes, rectified_flow_loss
 from liquidgen.progress import progress
+from liquidgen.sizes import build_backbone, read_size
 from liquidgen.training.checkpoint import (
     load_newest,
     optimizer_tensors,
@@ -112,7 +113,7 @@ def train(config: TrainConfig, hooks: Hooks | None = None) -> TrainResult:
         loss=sum(losses) / len(losses) if losses else None,
         seconds=time.monotonic() - begun,
         parameters=sum(parameter.numel() for parameter in trainer.parameters),
-        stopped=trainer.steps_done < config.steps,
+        stopped=stop.received or trainer.steps_done < config.steps,
     )
 
 
@@ -172,9 +173,10 @@ class Trainer:
         restore_optimizer(
             self.optimizer, dict(self.backbone.named_parameters()), tensors["optimizer"]
         )
-        self.schedule.load_state_dict(state["schedule"])
-        for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
-            group["lr"] = lr
+        # The rate of the step to come, by the schedule of now: `steps` may have changed.
+        rate = self.config.lr * self.schedule.lr_lambdas[0](state["step"])
+        self.schedule.load_state_dict({**state["schedule"], "_last_lr": [rate]})
+        self.optimizer.param_groups[0]["lr"] = rate
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
@@ -257,7 +259,7 @@ class Trainer:
             classes=tuple(manifest.classes),
             latent_mean=tuple(manifest.mean),
             latent_std=tuple(manifest.std),
-            vae=_place_of(manifest.vae.name),
+            vae=manifest.vae.name,
             vae_hash=manifest.vae.weights_hash,
         )
 
@@ -274,7 +276,7 @@ def check_fits(config: TrainConfig, cache: LatentCache) -> None:
     """Check the settings against the cache.
 
     Raises:
-        LiquidgenError: no such size, fewer pictures than a batch, or latents of an odd size.
+        LiquidgenError: no such size, fewer pictures than a batch, or latents of an odd size or too large.
     """
     read_size(config.size)
     if config.batch_size > len(cache):
@@ -288,11 +290,12 @@ def check_fits(config: TrainConfig, cache: LatentCache) -> None:
             f"{config.data}: latents of {height}x{width}; the network takes even sizes only",
             "make the cache again with an --image-size that is a multiple of twice the VAE's factor",
         )
-
-
-def _place_of(vae: str) -> str:
-    """What loads the VAE from anywhere: folders by their whole path, names as they are."""
-    return str(Path(vae).resolve()) if Path(vae).is_dir() else vae
+    if max(height, width) // 2 > ZigzagScan1D.longest_line:
+        raise LiquidgenError(
+            f"{config.data}: latents of {height}x{width}; a side may have at most "
+            f"{2 * ZigzagScan1D.longest_line}",
+            "make the cache again with a smaller --image-size",
+        )
 
 
 def due(step: int, interval: int) -> bool:

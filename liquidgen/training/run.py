@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import liquidgen
 from liquidgen.errors import LiquidgenError
-from liquidgen.files import write_atomically, write_json
+from liquidgen.files import sweep_temporaries, write_atomically, write_json
 from liquidgen.latents import LatentCache
 from liquidgen.training.config import TrainConfig, differences
 
@@ -25,12 +25,14 @@ def claim_run(config: TrainConfig, cache: LatentCache) -> None:
     if path.exists():
         _check_same(path, config, cache)
     config.out.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(config.out)
     write_json(
         path,
         {
             "format_version": FORMAT_VERSION,
             "liquidgen_version": liquidgen.__version__,
-            "cache_fingerprint": cache.manifest.fingerprint,
+            "cache_content": cache.manifest.content,
+            "cache_count": len(cache),
             **config.model_dump(mode="json"),
         },
     )
@@ -39,8 +41,9 @@ def claim_run(config: TrainConfig, cache: LatentCache) -> None:
 def _check_same(path: Path, config: TrainConfig, cache: LatentCache) -> None:
     before = read_run_config(path)
     changed = differences(before, config)
-    if before.get("cache_fingerprint") != cache.manifest.fingerprint:
-        changed.append(f"cache: {before.get('data')} -> {config.data}")
+    if before.get("cache_content") != cache.manifest.content:
+        was = f"{before.get('data')} with {before.get('cache_count')} pictures"
+        changed.append(f"cache: {was} -> {config.data} with {len(cache)}, other in what they hold")
     if changed:
         raise LiquidgenError(
             f"{config.out} holds a run of other settings: {', '.join(changed)}",

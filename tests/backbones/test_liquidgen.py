@@ -9,8 +9,8 @@ from torch import nn
 
 from liquidgen.backbones import layers, liquidgen
 from liquidgen.backbones.liquidgen import LiquidGen
-from liquidgen.backbones.sizes import build_backbone, count_parameters, read_size
 from liquidgen.errors import LiquidgenError
+from liquidgen.sizes import build_backbone, count_parameters, read_size
 
 
 def small_backbone(**overrides: int) -> LiquidGen:

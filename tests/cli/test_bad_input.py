@@ -189,3 +189,10 @@ def test_wrong_usage_is_exit_2(tmp_path: Path, command: tuple[str, ...]):
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_presets_name_that_a_folder_bears_too_is_refused_as_ambiguous(tmp_path: Path):
+    (tmp_path / "paintings").mkdir()
+    done = liquidgen(tmp_path, "cache", "paintings", "--vae", "pixels")
+    assert done.code == 1
+    assert "./paintings" in done.stderr.splitlines()[-1]

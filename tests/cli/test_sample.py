@@ -56,16 +56,18 @@ def test_the_newest_run_is_taken(sampled: tuple[Path, Done]):
 def test_the_classes_asked_for_take_turns(sampled: tuple[Path, Done]):
     _, done = sampled
     names = [Path(file).name for file in done.summary["files"]]
-    assert names == ["000005-waves.png", "000006-dots.png", "000007-waves.png", "000008-dots.png"]
+    assert names == ["000005-dots.png", "000006-waves.png", "000007-dots.png", "000008-waves.png"]
 
 
 def test_a_picture_tells_how_it_was_made(sampled: tuple[Path, Done]):
     folder, done = sampled
     told = [read(folder / file)[1] for file in done.summary["files"]]
+    hashes = {settings.pop("model_hash") for settings in told}
+    assert hashes == {done.summary["model_hash"]}
     shared = {"model": "newest", "model_steps": STEPS, "cfg": 4.0, "steps": 2, "solver": "euler"}
     assert told == [
         shared | {"seed": 5 + k, "class": name}
-        for k, name in enumerate(["waves", "dots", "waves", "dots"])
+        for k, name in enumerate(["dots", "waves", "dots", "waves"])
     ]
 
 
@@ -135,3 +137,13 @@ def test_without_json_nothing_is_on_stdout(workplace: Workplace, tmp_path: Path)
     assert done.stdout == ""
     assert f"samples/{RUN}/cfg4-steps1-seed0/grid.png" in done.stderr
     assert (tmp_path / "samples" / RUN / "cfg4-steps1-seed0" / "grid.png").is_file()
+
+
+def test_image_k_is_image_0_of_a_later_seed_with_the_classes_left_to_the_model(
+    workplace: Workplace, tmp_path: Path
+):
+    common = ("sample", workplace.run, "--steps", 1)
+    assert liquidgen(tmp_path, *common, "--num", 2, "--seed", 0, "--out", "many").code == 0
+    assert liquidgen(tmp_path, *common, "--num", 1, "--seed", 1, "--out", "one").code == 0
+    (one,) = (tmp_path / "one").glob("0*.png")
+    assert one.read_bytes() == (tmp_path / "many" / one.name).read_bytes()

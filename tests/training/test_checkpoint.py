@@ -64,6 +64,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert str(newest) in caplog.text
 
 
+def test_a_damaged_later_checkpoint_does_not_push_a_good_one_out(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    (save(tmp_path, 4) / "trainer.json").unlink()
+    save(tmp_path, 3, keep=1)
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found[0]["step"] == 3
+
+
 def test_when_all_are_damaged_the_run_does_not_start_over_silently(tmp_path: Path) -> None:
     (save(tmp_path, 1) / "trainer.json").unlink()
     with pytest.raises(LiquidgenError, match="every checkpoint is damaged"):

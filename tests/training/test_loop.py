@@ -189,6 +189,46 @@ def test_a_run_on_another_cache_is_refused(config: ConfigMaker, tmp_path: Path) 
         train(config(steps=1).model_copy(update={"data": other}))
 
 
+def test_a_run_on_a_cache_whose_pictures_changed_is_refused(
+    config: ConfigMaker, tmp_path: Path
+) -> None:
+    from liquidgen.encode import encode_source
+    from liquidgen.sources import open_source
+    from liquidgen.vae import load_vae
+
+    for pictures in (16, 24):
+        source = open_source("abstract", image_size=16, max_images=pictures)
+        encode_source(source, load_vae("pixels"), tmp_path / "grown", image_size=16)
+        settings = config(steps=1).model_copy(update={"data": tmp_path / "grown"})
+        if pictures == 16:
+            train(settings)
+    with pytest.raises(LiquidgenError, match=r"16 pictures -> .* 24"):
+        train(settings)
+
+
+def test_a_truncated_model_is_refused_and_written_anew_by_the_rerun(config: ConfigMaker) -> None:
+    train(config(steps=2))
+    weights = config().out / "model" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-10])
+    with pytest.raises(LiquidgenError, match="not what was saved"):
+        load_model(weights.parent, "cpu")
+    train(config(steps=2))
+    assert weights.read_bytes() == before
+
+
+def test_more_steps_of_a_cosine_go_on_along_the_longer_cosine(config: ConfigMaker) -> None:
+    train(config(lr_schedule="cosine", steps=6, warmup_steps=2))
+    train(config(lr_schedule="cosine", steps=12, warmup_steps=2))
+    train(config("whole", lr_schedule="cosine", steps=12, warmup_steps=2))
+
+    def rates(run: Path) -> list[float]:
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["lr"] for line in lines]
+
+    assert rates(config().out)[6:] == rates(config("whole").out)[6:]
+
+
 def test_a_batch_larger_than_the_cache_is_refused(config: ConfigMaker) -> None:
     with pytest.raises(LiquidgenError, match="--batch-size 49"):
         train(config(batch_size=49))
