@@ -35,7 +35,7 @@ def test_the_run_holds_its_settings(workplace: Workplace):
     settings = json.loads((workplace.run / "config.json").read_text())
     assert settings["format_version"] == 1
     assert (settings["size"], settings["steps"], settings["batch_size"]) == ("XS", STEPS, 8)
-    assert settings["cache_fingerprint"] == workplace.cached.summary["fingerprint"]
+    assert settings["cache_count"] == workplace.cached.summary["count"]
 
 
 def test_the_metrics_have_a_row_for_each_step(workplace: Workplace):
