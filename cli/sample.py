@@ -88,18 +88,17 @@ def write_samples(
     from liquidgen.files import sweep_temporaries
     from liquidgen.generate import choose_labels, class_name, generate
     from liquidgen.grid import write_grid
-    from liquidgen.model_folder import model_hash, read_facts
+    from liquidgen.model_folder import read_facts
     from liquidgen.progress import progress
 
     from .places import model_name
 
     facts = read_facts(model)
     settings = {"model": model_name(model), "model_steps": facts.steps}
-    settings |= {"model_hash": model_hash(model), "cfg": cfg, "steps": steps, "solver": "euler"}
+    settings |= {"model_hash": facts.weights_hash, "cfg": cfg, "steps": steps, "solver": "euler"}
     names = [class_name(facts, label) for label in choose_labels(facts, classes, num, seed)]
     told = [{**settings, "seed": seed + k, "class": name} for k, name in enumerate(names)]
     files = [picture_path(out, settings) for settings in told]
-    out.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(out)
     finished = sum(1 for _ in itertools.takewhile(bool, map(read_finished, files, told)))
     pictures = generate(
@@ -115,6 +114,7 @@ def write_samples(
     )
     with progress("sampling", num, finished) as advance:
         for picture in pictures:
+            out.mkdir(parents=True, exist_ok=True)
             write_picture(files[picture.index], picture.image, told[picture.index])
             advance(1)
     kinds = len(classes or facts.classes)

@@ -63,17 +63,17 @@ def save_model(folder: Path, backbone: LiquidGen, facts: ModelFacts) -> None:
     write_json(folder / FACTS, facts.model_dump(mode="json"))
 
 
-def saved_steps(folder: Path) -> int | None:
-    """Training steps behind the whole model in `folder`; None when there is none."""
+def holds_model(folder: Path, steps: int) -> bool:
+    """Whether `folder` holds a whole model of so many training steps."""
     try:
         facts = read_facts(folder)
-        return facts.steps if model_hash(folder) == facts.weights_hash else None
+        return facts.steps == steps and model_hash(folder) == facts.weights_hash
     except LiquidgenError:
-        return None
+        return False
 
 
 def model_hash(folder: Path) -> str:
-    """xxh3-128 of the weights file; tells pictures of one model from those of another.
+    """xxh3-128 of the weights file.
 
     Raises:
         LiquidgenError: the file cannot be read.

@@ -19,7 +19,7 @@ from liquidgen.backbones.layers import ZigzagScan1D
 from liquidgen.backbones.liquidgen import LiquidGen
 from liquidgen.errors import LiquidgenError
 from liquidgen.latents import LatentCache
-from liquidgen.model_folder import ModelFacts, save_model, saved_steps
+from liquidgen.model_folder import ModelFacts, holds_model, save_model
 from liquidgen.objectives import drop_classes, rectified_flow_loss
 from liquidgen.progress import progress
 from liquidgen.sizes import build_backbone, read_size
@@ -219,7 +219,7 @@ class Trainer:
             self._save_checkpoint()
             self.saved_step = self.steps_done
         model = self.config.out / "model"
-        if saved_steps(model) != self.steps_done:  # a kill may have come between the two
+        if not holds_model(model, self.steps_done):  # a kill may have come between the two
             with self.ema_weights():
                 save_model(model, self.backbone, self.facts())
 
